@@ -1,1 +1,32 @@
-//! landfall-catalog
+//! What is promoted: the objects, the names they go by, the signed log that
+//! records both, the state that folding the log gives, and the sets that say
+//! which of it a mirror holds.
+//!
+//! # Invariants
+//!
+//! - A value of a type of this crate is valid: strings, digests, notes and
+//!   bitmaps are checked once, where they are parsed, and bounded there.
+//! - The fold is deterministic: the same entries give every reader the same
+//!   ordinals, the same membership and the same live set.
+//! - A revision is applied whole or not at all, and at a cost in proportion to
+//!   itself, never to the catalog.
+//!
+//! # Deliberately absent
+//!
+//! No files, sockets, clocks, threads or randomness: seeds and the time are
+//! arguments. No wire format of the entries either: the log hashes an entry's
+//! bytes as they are, and `landfall-proto` turns them into [`Entry`] values.
+//! Whether a promotion is *allowed* is not decided here; the fold
+//! only refuses what would make the state contradict itself.
+
+mod digest;
+mod entry;
+mod excerpt;
+mod name;
+mod object;
+mod string_form;
+
+pub use digest::{Digest, DigestError, Hasher};
+pub use entry::{Commit, Entry, MAX_ENTRY_BYTES};
+pub use name::{FilePath, MAX_PATH_BYTES, Name, NameError, Repository, Tag};
+pub use object::{MediaType, MediaTypeError, Object, Ordinal, PIECE_SIZE, Referrer, Revision};
