@@ -19,14 +19,31 @@
 //! Whether a promotion is *allowed* is not decided here; the fold
 //! only refuses what would make the state contradict itself.
 
+mod checkpoint;
 mod digest;
 mod entry;
 mod excerpt;
+mod merkle;
 mod name;
 mod object;
 mod string_form;
+mod tile;
 
+pub use checkpoint::{
+    Checkpoint, CheckpointError, KeyError, KeyKind, LogSigner, MAX_NOTE_BYTES, NoteError, PinError,
+    PinnedKeys, Refusal, STALE_AFTER_SECONDS, SignError, SignedCheckpoint, VerifierKey,
+    judge_advance,
+};
 pub use digest::{Digest, DigestError, Hasher};
 pub use entry::{Commit, Entry, MAX_ENTRY_BYTES};
+pub use merkle::{
+    Frontier, FrontierError, InvalidProof, MAX_TREE_SIZE, Node, ProveError, TreeHash,
+    TreeHashError, empty_root, leaf_hash, node_hash, prove_consistency, prove_inclusion,
+    verify_consistency, verify_inclusion,
+};
 pub use name::{FilePath, MAX_PATH_BYTES, Name, NameError, Repository, Tag};
 pub use object::{MediaType, MediaTypeError, Object, Ordinal, PIECE_SIZE, Referrer, Revision};
+pub use tile::{
+    BundleError, FULL_TILE_BYTES, MAX_BUNDLE_BYTES, TILE_WIDTH, TilePath, TilePathError,
+    decode_bundle, encode_bundle, new_tiles,
+};
