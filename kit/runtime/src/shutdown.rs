@@ -1,0 +1,147 @@
+//! The one signal that says "stop now, in order".
+
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The Unix signal that asked the process to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopSignal {
+    /// SIGINT, usually Ctrl-C: exit code 130 when it interrupts.
+    Interrupt,
+    /// SIGTERM, from a service manager: exit code 0 after an orderly stop.
+    Terminate,
+}
+
+impl StopSignal {
+    /// The exit code of a process that this signal ended at once.
+    pub const fn exit_code(self) -> i32 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+/// A request to stop that every clone sees. It is made once and never taken
+/// back.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    token: CancellationToken,
+    signal: Arc<OnceLock<StopSignal>>,
+}
+
+impl Shutdown {
+    /// A shutdown that nobody has requested yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A shutdown that SIGTERM or SIGINT requests. A second signal ends the
+    /// process at once, with 130 after SIGINT and 143 after SIGTERM.
+    ///
+    /// # Errors
+    /// When the operating system refuses the signal handlers.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn on_signals() -> io::Result<Self> {
+        let shutdown = Self::new();
+        let interrupts = signal(SignalKind::interrupt())?;
+        let terminations = signal(SignalKind::terminate())?;
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the watcher outlives every task: it must end a shutdown that hangs"
+        )]
+        tokio::spawn(watch_signals(shutdown.clone(), interrupts, terminations));
+        Ok(shutdown)
+    }
+
+    /// Requests the stop. Idempotent.
+    pub fn trigger(&self) {
+        self.token.cancel();
+    }
+
+    /// Completes once the stop is requested; at once if it already was.
+    pub async fn requested(&self) {
+        self.token.cancelled().await;
+    }
+
+    /// Like [`Shutdown::requested`], as a future that borrows nothing.
+    pub fn requested_owned(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.token.clone().cancelled_owned()
+    }
+
+    /// Whether the stop was requested.
+    pub fn is_requested(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// Runs `future` until it ends or the stop is requested: `None` when it
+    /// was cut short. The future must be safe to drop at any `.await`.
+    pub async fn unless_requested<F: Future>(&self, future: F) -> Option<F::Output> {
+        self.token.run_until_cancelled(future).await
+    }
+
+    /// A shutdown that this one triggers, but that does not trigger this one.
+    pub fn child(&self) -> Self {
+        Self {
+            token: self.token.child_token(),
+            signal: Arc::clone(&self.signal),
+        }
+    }
+
+    /// Which signal asked for the stop; `None` when none did.
+    pub fn signal(&self) -> Option<StopSignal> {
+        self.signal.get().copied()
+    }
+}
+
+async fn watch_signals(shutdown: Shutdown, mut interrupts: Signal, mut terminations: Signal) {
+    let first = next_signal(&mut interrupts, &mut terminations).await;
+    // Only this function sets the cell, and only here.
+    let _first_set = shutdown.signal.set(first);
+    tracing::info!(signal = ?first, "stopping; a second signal ends the process at once");
+    shutdown.trigger();
+    let second = next_signal(&mut interrupts, &mut terminations).await;
+    std::process::exit(second.exit_code());
+}
+
+async fn next_signal(interrupts: &mut Signal, terminations: &mut Signal) -> StopSignal {
+    tokio::select! {
+        _ = interrupts.recv() => StopSignal::Interrupt,
+        _ = terminations.recv() => StopSignal::Terminate,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_clone_and_child_sees_the_request_but_a_child_does_not_reach_its_parent() {
+        let parent = Shutdown::new();
+        let child = parent.child();
+        child.trigger();
+        assert!(child.is_requested());
+        assert!(!parent.is_requested());
+
+        let other_child = parent.child();
+        parent.clone().trigger();
+        parent.requested().await;
+        other_child.requested_owned().await;
+        assert_eq!(parent.signal(), None);
+    }
+
+    #[tokio::test]
+    async fn work_is_cut_short_by_the_request_and_only_by_it() {
+        let shutdown = Shutdown::new();
+        assert_eq!(shutdown.unless_requested(async { 7 }).await, Some(7));
+        shutdown.trigger();
+        let endless = std::future::pending::<()>();
+        assert_eq!(shutdown.unless_requested(endless).await, None);
+    }
+}
