@@ -1,0 +1,342 @@
+//! What is wrong with a manifest, where, and how to mend it.
+
+use std::cell::OnceCell;
+use std::fmt;
+use std::sync::Arc;
+
+use landfall_catalog::Digest;
+
+use crate::canonical::Canonical;
+use crate::rules::{self, Rule};
+
+/// Findings of one file past this number are counted, not listed.
+pub const MAX_FINDINGS_PER_FILE: usize = 1000;
+
+const MAX_EXCERPT_CHARS: usize = 160;
+const MAX_QUOTE_CHARS: usize = 80;
+
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// A rule is broken.
+    Error,
+    /// Very likely not what was meant; fails a strict validation.
+    Warning,
+    /// Worth knowing, for example a deprecated field. Never fails anything.
+    Note,
+    /// Information about what was read. Never fails anything.
+    Info,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+            Self::Info => "info",
+        })
+    }
+}
+
+/// A place in a manifest. Lines and columns count from 1, columns in characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Path of the manifest, relative to the directory that was read.
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// One thing found in a manifest. [`fmt::Display`] draws it as a compiler does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it weighs.
+    pub severity: Severity,
+    /// Stable id of the rule, in kebab case (see [`rules`]).
+    pub rule: &'static str,
+    /// Path of the manifest, relative to the directory that was read.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+    /// What is wrong, with the values that are.
+    pub message: String,
+    /// How to mend it.
+    pub help: String,
+    /// The line of the manifest, shortened; empty where the text is not at hand
+    /// (what planning finds).
+    pub excerpt: String,
+    /// Names this fault independently of its file, line and wording: a hash of
+    /// the rule, the project and the values at fault. What an acknowledgement
+    /// refers to.
+    pub content_hash: Digest,
+    /// Whether something was left out of the promotion because of it.
+    pub quarantines: bool,
+}
+
+impl Finding {
+    /// Whether this finding fails a validation: strictly, every error and
+    /// warning does; leniently, what had to be quarantined.
+    #[must_use]
+    pub fn fails(&self, strict: bool) -> bool {
+        match self.severity {
+            Severity::Error | Severity::Warning => strict || self.quarantines,
+            Severity::Note | Severity::Info => false,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = self.line.to_string();
+        let margin = " ".repeat(line.len());
+        writeln!(f, "{}[{}]: {}", self.severity, self.rule, self.message)?;
+        writeln!(f, "{margin}--> {}:{}:{}", self.file, self.line, self.column)?;
+        if !self.excerpt.is_empty() {
+            let indent = " ".repeat(self.column.saturating_sub(1) as usize);
+            writeln!(f, "{margin} |")?;
+            writeln!(f, "{line} | {}", self.excerpt)?;
+            if indent.len() < self.excerpt.chars().count() {
+                writeln!(f, "{margin} | {indent}^")?;
+            }
+        }
+        write!(f, "{margin} = help: {}", self.help)
+    }
+}
+
+/// A line and column; both from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+impl Spot {
+    pub(crate) const START: Self = Self { line: 1, column: 1 };
+}
+
+/// A manifest while it is read: its text, and whose it is.
+pub(crate) struct Source<'a> {
+    pub(crate) path: Arc<str>,
+    pub(crate) text: &'a str,
+    /// `project/kind`: what a finding's hash is relative to, so that it does not
+    /// depend on from where the tree was read.
+    pub(crate) owner: String,
+    lines: OnceCell<Vec<&'a str>>,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(path: &str, text: &'a str, owner: String) -> Self {
+        Self {
+            path: path.into(),
+            text,
+            owner,
+            lines: OnceCell::new(),
+        }
+    }
+
+    pub(crate) fn position(&self, spot: Spot) -> Position {
+        Position {
+            file: Arc::clone(&self.path),
+            line: spot.line,
+            column: spot.column,
+        }
+    }
+
+    fn excerpt(&self, line: u32) -> String {
+        let lines = self.lines.get_or_init(|| self.text.lines().collect());
+        let text = (line as usize)
+            .checked_sub(1)
+            .and_then(|index| lines.get(index))
+            .copied()
+            .unwrap_or_default();
+        shortened(text, MAX_EXCERPT_CHARS)
+    }
+}
+
+/// Collects findings; the only place that makes them.
+#[derive(Default)]
+pub(crate) struct Reporter {
+    findings: Vec<Finding>,
+    in_this_file: usize,
+    file: Option<Arc<str>>,
+}
+
+impl Reporter {
+    /// Reports that `rule` is broken at `spot`. `about` are the values at fault:
+    /// with the rule and the project they identify it for good.
+    pub(crate) fn report(
+        &mut self,
+        source: &Source<'_>,
+        spot: Spot,
+        rule: &Rule,
+        message: String,
+        about: &[&str],
+    ) {
+        if !self.has_room(source, spot) {
+            return;
+        }
+        let excerpt = source.excerpt(spot.line);
+        let finding = finding(
+            rule,
+            &source.position(spot),
+            &source.owner,
+            message,
+            excerpt,
+            about,
+        );
+        self.findings.push(finding);
+    }
+
+    /// The same for a fault that leaves nothing out although its rule usually does.
+    pub(crate) fn report_only(
+        &mut self,
+        source: &Source<'_>,
+        spot: Spot,
+        rule: &Rule,
+        message: String,
+        about: &[&str],
+    ) {
+        let lenient = Rule {
+            quarantines: false,
+            ..*rule
+        };
+        self.report(source, spot, &lenient, message, about);
+    }
+
+    pub(crate) fn into_findings(mut self) -> Vec<Finding> {
+        sort(&mut self.findings);
+        self.findings
+    }
+
+    fn has_room(&mut self, source: &Source<'_>, spot: Spot) -> bool {
+        if self.file.as_ref() != Some(&source.path) {
+            self.file = Some(Arc::clone(&source.path));
+            self.in_this_file = 0;
+        }
+        self.in_this_file += 1;
+        if self.in_this_file == MAX_FINDINGS_PER_FILE + 1 {
+            self.findings.push(finding(
+                &rules::TOO_MANY_FINDINGS,
+                &source.position(spot),
+                &source.owner,
+                format!("more than {MAX_FINDINGS_PER_FILE} findings; the rest is not listed"),
+                String::new(),
+                &[&source.path],
+            ));
+        }
+        self.in_this_file <= MAX_FINDINGS_PER_FILE
+    }
+}
+
+/// Orders findings as their places are in the tree.
+pub(crate) fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        (&a.file, a.line, a.column, a.rule, &a.message)
+            .cmp(&(&b.file, b.line, b.column, b.rule, &b.message))
+    });
+}
+
+pub(crate) fn finding(
+    rule: &Rule,
+    at: &Position,
+    owner: &str,
+    message: String,
+    excerpt: String,
+    about: &[&str],
+) -> Finding {
+    let mut hash = Canonical::new("landfall finding 1");
+    hash.text(rule.id);
+    hash.text(owner);
+    hash.list(about, |hash, value| hash.text(value));
+    Finding {
+        severity: rule.severity,
+        rule: rule.id,
+        file: at.file.to_string(),
+        line: at.line,
+        column: at.column,
+        message,
+        help: rule.help.to_owned(),
+        excerpt,
+        content_hash: hash.finish(),
+        quarantines: rule.quarantines,
+    }
+}
+
+/// Outside text as it may appear in a message: bounded, control characters
+/// escaped, in backquotes.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("`{}`", shortened(text, MAX_QUOTE_CHARS))
+}
+
+fn shortened(text: &str, limit: usize) -> String {
+    let mut short: String = text
+        .chars()
+        .take(limit)
+        .map(|c| match c {
+            '\t' => ' ',
+            _ if c.is_control() || is_reordering(c) => '\u{fffd}',
+            _ => c,
+        })
+        .collect();
+    if text.chars().nth(limit).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// Unicode's bidirectional controls, which would show a line as other than it is.
+fn is_reordering(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_survives_moving_lines_and_renaming_folders() {
+        let text = "a\nb\n";
+        let report = |path: &str, line: u32, about: &str| {
+            let source = Source::new(path, text, "p/images".to_owned());
+            let mut reporter = Reporter::default();
+            let spot = Spot { line, column: 1 };
+            reporter.report(&source, spot, &rules::BAD_TAG, String::new(), &[about]);
+            reporter.into_findings().remove(0).content_hash
+        };
+        assert_eq!(report("x.yaml", 1, "v"), report("y/x.yaml", 2, "v"));
+        assert_ne!(report("x.yaml", 1, "v"), report("x.yaml", 1, "w"));
+    }
+
+    #[test]
+    fn hostile_text_reaches_a_terminal_harmless_and_bounded() {
+        let text = format!("\u{1b}[31m\u{202e}{}", "x".repeat(5000));
+        let source = Source::new("f", &text, String::new());
+        let excerpt = source.excerpt(1);
+        assert!(excerpt.chars().count() <= MAX_EXCERPT_CHARS + 1);
+        assert!(!excerpt.contains(['\u{1b}', '\u{202e}']));
+        assert!(!quoted(&text).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_file_of_faults_is_listed_up_to_a_bound() {
+        let source = Source::new("f", "x", String::new());
+        let mut reporter = Reporter::default();
+        for _ in 0..MAX_FINDINGS_PER_FILE + 500 {
+            reporter.report(&source, Spot::START, &rules::BAD_TAG, String::new(), &[]);
+        }
+        let findings = reporter.into_findings();
+        assert_eq!(findings.len(), MAX_FINDINGS_PER_FILE + 1);
+        assert!(findings.iter().any(|f| f.rule == "too-many-findings"));
+    }
+}

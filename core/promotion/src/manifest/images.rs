@@ -1,0 +1,287 @@
+//! `promoter-manifest.yaml` and `images.yaml`.
+
+use std::collections::HashSet;
+
+use landfall_catalog::{Digest, Repository, Tag};
+
+use super::half::{Fields, Half, HalfFormat, Reported, Unknown, document, read_half, wrong_shape};
+use super::yaml::{Node, Value};
+use crate::finding::{Reporter, Source, Spot, quoted};
+use crate::parse::Figures;
+use crate::project::ImageEntry;
+use crate::rules::{self, Rule};
+
+const FORMAT: HalfFormat = HalfFormat {
+    list: "registries",
+    location: "name",
+    deprecated: Some("imagesPath"),
+    noun: "a registry",
+    empty: &rules::NO_REGISTRIES,
+    check: check_registry,
+};
+
+/// Reads `promoter-manifest.yaml`.
+pub(crate) fn read_registries(source: &Source<'_>, reporter: &mut Reporter) -> Option<Half> {
+    read_half(&FORMAT, source, reporter)
+}
+
+/// A registry is `host[:port][/path]`; the path must do as the beginning of a
+/// repository's name.
+fn check_registry(text: &str) -> Result<(), (&'static Rule, String)> {
+    let fault = |why: &str| {
+        let message = format!("{} is no registry: {why}", quoted(text));
+        Err((&rules::BAD_REGISTRY, message))
+    };
+    if text.contains("://") {
+        return fault("it has a scheme");
+    }
+    if text.ends_with('/') {
+        return fault("it ends with a slash");
+    }
+    let (host, path) = match text.split_once('/') {
+        Some((host, path)) => (host, Some(path)),
+        None => (text, None),
+    };
+    let (name, port) = match host.split_once(':') {
+        Some((name, port)) => (name, Some(port)),
+        None => (host, None),
+    };
+    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    if name.is_empty() || !name.chars().all(is_host) {
+        return fault("it does not begin with a host");
+    }
+    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return fault("its port is no number");
+    }
+    if path.is_some_and(|path| !Repository::is_valid(path)) {
+        return fault("its path is no repository name");
+    }
+    Ok(())
+}
+
+/// What `images.yaml` gives: sound rows, and how many were not.
+#[derive(Default)]
+pub(crate) struct Images {
+    pub(crate) rows: Vec<ImageEntry>,
+    pub(crate) quarantined: u64,
+}
+
+/// Reads `images.yaml`.
+pub(crate) fn read_images(
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+    figures: &mut Figures,
+) -> Images {
+    let mut images = Images::default();
+    let Some(node) = document(source, reporter) else {
+        images.quarantined += 1;
+        return images;
+    };
+    let items = match &node.value {
+        Value::Sequence(items) => items.as_slice(),
+        Value::Null => &[],
+        Value::Scalar { .. } | Value::Mapping(_) | Value::Alias => {
+            wrong_shape(source, reporter, &node, "images.yaml", "a list of images");
+            return images;
+        }
+    };
+    if items.is_empty() {
+        let message = "no images are listed".to_owned();
+        reporter.report(source, node.spot, &rules::EMPTY_IMAGES, message, &[]);
+    }
+    for item in items {
+        figures.image_entries += 1;
+        read_image(item, source, reporter, figures, &mut images);
+    }
+    images
+}
+
+fn read_image(
+    item: &Node<'_>,
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+    figures: &mut Figures,
+    images: &mut Images,
+) {
+    let Value::Mapping(pairs) = &item.value else {
+        let expected = "a mapping with `name` and `dmap`";
+        wrong_shape(source, reporter, item, "an image", expected);
+        images.quarantined += 1;
+        return;
+    };
+    let known = ["name", "dmap"];
+    let fields = Fields::of(pairs, known, Unknown::Spoils, "an image", source, reporter);
+    let name = read_name(&fields, item.spot, source, reporter);
+    let Ok(rows) = read_dmap(&fields, item.spot, source, reporter) else {
+        images.quarantined += 1;
+        return;
+    };
+    figures.digest_rows += rows.len() as u64;
+    figures.tags += rows.iter().map(|row| row.tag_count).sum::<u64>();
+    let name = name.filter(|_| !fields.spoiled);
+    let Some(name) = name else {
+        images.quarantined += rows.len().max(1) as u64;
+        return;
+    };
+    let mut seen = HashSet::with_capacity(rows.len());
+    for row in rows {
+        let Some((digest, tags)) = row.content else {
+            images.quarantined += 1;
+            continue;
+        };
+        if !seen.insert(digest) {
+            let message = format!("{digest} is listed twice for {}", quoted(name.as_str()));
+            let about = [name.as_str(), &digest.to_string()];
+            reporter.report(source, row.spot, &rules::DUPLICATE_KEY, message, &about);
+            images.quarantined += 1;
+            continue;
+        }
+        images.rows.push(ImageEntry {
+            name: name.clone(),
+            digest,
+            tags,
+            at: source.position(row.spot),
+        });
+    }
+}
+
+fn read_name(
+    fields: &Fields<'_, '_, 2>,
+    item: Spot,
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+) -> Option<Repository> {
+    let text = fields.text(0, "`name`", source, reporter).ok()?;
+    let Some((text, spot)) = text.filter(|(text, _)| !text.is_empty()) else {
+        let message = "the image has no name".to_owned();
+        reporter.report(source, item, &rules::EMPTY_NAME, message, &[]);
+        return None;
+    };
+    match text.parse::<Repository>() {
+        Ok(name) => Some(name),
+        Err(error) => {
+            let message = error.to_string();
+            reporter.report(source, spot, &rules::BAD_IMAGE_NAME, message, &[text]);
+            None
+        }
+    }
+}
+
+/// One `digest: [tags]`, also if it is not sound.
+struct Row {
+    spot: Spot,
+    tag_count: u64,
+    content: Option<(Digest, Vec<Tag>)>,
+}
+
+fn read_dmap(
+    fields: &Fields<'_, '_, 2>,
+    item: Spot,
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+) -> Result<Vec<Row>, Reported> {
+    let pairs = match fields.get(1).map(|node| (node, &node.value)) {
+        Some((_, Value::Mapping(pairs))) if !pairs.is_empty() => pairs,
+        None | Some((_, Value::Mapping(_) | Value::Null)) => {
+            let spot = fields.get(1).map_or(item, |node| node.spot);
+            let name = fields.get(0).map(|node| &node.value);
+            let name = match name {
+                Some(Value::Scalar { text, .. }) => text.as_ref(),
+                _ => "",
+            };
+            let message = format!("image {} lists no digests", quoted(name));
+            reporter.report(source, spot, &rules::EMPTY_DMAP, message, &[name]);
+            return Ok(Vec::new());
+        }
+        Some((node, Value::Scalar { .. } | Value::Sequence(_) | Value::Alias)) => {
+            let expected = "a mapping of digests to tags";
+            wrong_shape(source, reporter, node, "`dmap`", expected);
+            return Err(Reported);
+        }
+    };
+    let rows = pairs
+        .iter()
+        .map(|(key, value)| {
+            let digest = read_digest(key, source, reporter);
+            let tags = read_tags(value, source, reporter);
+            Row {
+                spot: key.spot,
+                tag_count: match &value.value {
+                    Value::Sequence(items) => items.len() as u64,
+                    Value::Null | Value::Scalar { .. } | Value::Mapping(_) | Value::Alias => 0,
+                },
+                content: digest.zip(tags),
+            }
+        })
+        .collect();
+    Ok(rows)
+}
+
+fn read_digest(key: &Node<'_>, source: &Source<'_>, reporter: &mut Reporter) -> Option<Digest> {
+    let Value::Scalar { text, .. } = &key.value else {
+        wrong_shape(source, reporter, key, "a key of `dmap`", "a digest");
+        return None;
+    };
+    let Ok(digest) = text.parse() else {
+        let message = format!("{} {}", quoted(text), why_no_digest(text));
+        let about = [text.as_ref()];
+        reporter.report(source, key.spot, &rules::MALFORMED_DIGEST, message, &about);
+        return None;
+    };
+    Some(digest)
+}
+
+fn why_no_digest(text: &str) -> String {
+    text.strip_prefix("sha256:")
+        .map_or_else(|| "does not begin with sha256:".to_owned(), why_no_hex)
+}
+
+/// What keeps a text from being the 64 lower-case hexadecimal digits of a SHA-256.
+pub(super) fn why_no_hex(hex: &str) -> String {
+    if hex.bytes().all(|byte| byte.is_ascii_hexdigit()) && hex.len() != 64 {
+        return format!("has {} hexadecimal digits, not 64", hex.len());
+    }
+    if hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return "has upper-case digits".to_owned();
+    }
+    "has other characters than hexadecimal digits".to_owned()
+}
+
+fn read_tags(value: &Node<'_>, source: &Source<'_>, reporter: &mut Reporter) -> Option<Vec<Tag>> {
+    let items = match &value.value {
+        Value::Sequence(items) => items.as_slice(),
+        Value::Null => &[],
+        Value::Scalar { .. } | Value::Mapping(_) | Value::Alias => {
+            wrong_shape(
+                source,
+                reporter,
+                value,
+                "the value of a digest",
+                "a list of tags",
+            );
+            return None;
+        }
+    };
+    let tags: Vec<Option<Tag>> = items
+        .iter()
+        .map(|item| {
+            let text = match &item.value {
+                Value::Scalar { text, .. } => text.as_ref(),
+                Value::Null => "",
+                Value::Sequence(_) | Value::Mapping(_) | Value::Alias => {
+                    wrong_shape(source, reporter, item, "a tag", "text");
+                    return None;
+                }
+            };
+            match text.parse::<Tag>() {
+                Ok(tag) => Some(tag),
+                Err(error) => {
+                    let message = error.to_string();
+                    reporter.report(source, item.spot, &rules::BAD_TAG, message, &[text]);
+                    None
+                }
+            }
+        })
+        .collect();
+    tags.into_iter().collect()
+}

@@ -1,0 +1,282 @@
+//! A tree of manifests becomes projects and findings.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::conflict;
+use crate::finding::{Finding, Reporter, Source, Spot};
+use crate::manifest::files::{Files, read_files, read_filestores};
+use crate::manifest::half::Half;
+use crate::manifest::images::{read_images, read_registries};
+use crate::manifest::layout::{FileRole, place};
+use crate::project::{Kind, Project};
+use crate::rules::{self, Rule};
+
+/// One file of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Path relative to the directory that was given, with `/` between segments.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// The manifests of a directory. Files that are none
+/// ([`wanted`](crate::layout::wanted) says so) are left alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    /// The files, in any order.
+    pub files: Vec<SourceFile>,
+}
+
+/// How much a tree holds, sound or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Manifests that were read.
+    pub manifests: u64,
+    /// Projects with both halves, counted per kind.
+    pub projects: u64,
+    /// Entries of the `images.yaml` lists.
+    pub image_entries: u64,
+    /// Rows `digest: [tags]`.
+    pub digest_rows: u64,
+    /// Tags of those rows.
+    pub tags: u64,
+    /// Entries of the file lists.
+    pub file_entries: u64,
+    /// Rows and files that were left out because of a finding.
+    pub quarantined: u64,
+}
+
+/// What a tree of manifests says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parsed {
+    /// Projects whose sensitive half is sound, by name and kind, each with the
+    /// sound entries of its delegated half.
+    pub projects: Vec<Project>,
+    /// Projects that were left out whole, by name and kind: their sensitive half
+    /// is wrong, or one of their halves is missing.
+    pub left_out: Vec<(String, Kind)>,
+    /// What was found, by file and line.
+    pub findings: Vec<Finding>,
+    /// How much there was.
+    pub stats: Figures,
+}
+
+impl Parsed {
+    /// Whether nothing found fails a validation (see [`Finding::fails`]).
+    #[must_use]
+    pub fn passes(&self, strict: bool) -> bool {
+        !self.findings.iter().any(|finding| finding.fails(strict))
+    }
+}
+
+/// The manifests of one project in one root.
+#[derive(Default)]
+struct Group<'t> {
+    registries: Option<&'t SourceFile>,
+    images: Option<&'t SourceFile>,
+    filestores: Option<&'t SourceFile>,
+    files: Vec<&'t SourceFile>,
+}
+
+/// Reads a tree. Nothing in it makes this fail: what is wrong becomes a finding,
+/// and the entry, or the project where its sensitive half is wrong, is left out.
+#[must_use]
+pub fn parse(tree: &Tree) -> Parsed {
+    let mut parse = Parse::default();
+    for ((_, project), group) in groups(tree) {
+        parse.images_of(project, &group);
+        parse.files_of(project, &group);
+    }
+    let mut projects = parse.projects;
+    projects.sort_by(|a, b| (&a.name, a.kind).cmp(&(&b.name, b.kind)));
+    let mut left_out = parse.left_out;
+    left_out.sort();
+    Parsed {
+        projects,
+        left_out,
+        findings: parse.reporter.into_findings(),
+        stats: parse.figures,
+    }
+}
+
+fn groups(tree: &Tree) -> BTreeMap<(&str, &str), Group<'_>> {
+    let mut groups: BTreeMap<_, Group<'_>> = BTreeMap::new();
+    for file in &tree.files {
+        let Some(place) = place(&file.path) else {
+            continue;
+        };
+        let group = groups.entry((place.root, place.project)).or_default();
+        match place.role {
+            FileRole::Registries => group.registries = Some(file),
+            FileRole::Images => group.images = Some(file),
+            FileRole::Filestores => group.filestores = Some(file),
+            FileRole::Files => group.files.push(file),
+        }
+    }
+    for group in groups.values_mut() {
+        group.files.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+    groups
+}
+
+#[derive(Default)]
+struct Parse {
+    projects: Vec<Project>,
+    left_out: Vec<(String, Kind)>,
+    /// Where each project of a kind was first seen.
+    seen: HashMap<(String, Kind), String>,
+    reporter: Reporter,
+    figures: Figures,
+}
+
+impl Parse {
+    fn images_of(&mut self, project: &str, group: &Group<'_>) {
+        let source = |file| source(file, project, Kind::Images);
+        match (group.registries, group.images) {
+            (None, None) => {}
+            (Some(registries), None) => {
+                let registries = source(registries);
+                self.count(1);
+                read_registries(&registries, &mut self.reporter);
+                let message = format!("project {project} has no images.yaml");
+                self.lonely(&registries, &rules::MISSING_IMAGES, message);
+                self.leave_out(project, Kind::Images, 0);
+            }
+            (None, Some(images)) => {
+                let images = source(images);
+                self.count(1);
+                let read = read_images(&images, &mut self.reporter, &mut self.figures);
+                self.figures.quarantined += read.quarantined;
+                let message = format!("project {project} has no promoter-manifest.yaml");
+                self.lonely(&images, &rules::MISSING_REGISTRIES, message);
+                self.leave_out(project, Kind::Images, read.rows.len());
+            }
+            (Some(registries), Some(images)) => {
+                let (registries, images) = (source(registries), source(images));
+                self.count(2);
+                self.figures.projects += 1;
+                let half = read_registries(&registries, &mut self.reporter);
+                let mut read = read_images(&images, &mut self.reporter, &mut self.figures);
+                let sources = [images];
+                read.quarantined += conflict::tags(&mut read.rows, &sources, &mut self.reporter);
+                let half = self.first(project, Kind::Images, &registries, half);
+                self.figures.quarantined += read.quarantined;
+                match half {
+                    None => self.leave_out(project, Kind::Images, read.rows.len()),
+                    Some(half) => self.projects.push(Project {
+                        name: project.to_owned(),
+                        kind: Kind::Images,
+                        source: half.source,
+                        destinations: half.destinations,
+                        images: read.rows,
+                        files: Vec::new(),
+                        quarantined: read.quarantined,
+                        at: registries.position(Spot::START),
+                    }),
+                }
+            }
+        }
+    }
+
+    fn files_of(&mut self, project: &str, group: &Group<'_>) {
+        let source = |file| source(file, project, Kind::Files);
+        let lists: Vec<Source<'_>> = group.files.iter().map(|file| source(file)).collect();
+        let Some(filestores) = group.filestores else {
+            return self.lists_without_filestores(project, group, &lists);
+        };
+        let filestores = source(filestores);
+        self.count(1 + lists.len());
+        let half = read_filestores(&filestores, &mut self.reporter);
+        if lists.is_empty() {
+            let message = format!("project {project} lists no files");
+            return self.lonely(&filestores, &rules::NO_FILE_MANIFESTS, message);
+        }
+        self.figures.projects += 1;
+        let mut files = self.read_lists(&lists);
+        files.quarantined += conflict::hashes(&mut files.entries, &lists, &mut self.reporter);
+        let half = self.first(project, Kind::Files, &filestores, half);
+        self.figures.quarantined += files.quarantined;
+        match half {
+            None => self.leave_out(project, Kind::Files, files.entries.len()),
+            Some(half) => self.projects.push(Project {
+                name: project.to_owned(),
+                kind: Kind::Files,
+                source: half.source,
+                destinations: half.destinations,
+                images: Vec::new(),
+                files: files.entries,
+                quarantined: files.quarantined,
+                at: filestores.position(Spot::START),
+            }),
+        }
+    }
+
+    fn lists_without_filestores(&mut self, project: &str, group: &Group<'_>, lists: &[Source<'_>]) {
+        let Some(first) = lists.first() else {
+            return;
+        };
+        if group.registries.is_some() || group.images.is_some() {
+            for list in lists {
+                let message = "not read: it is no promoter-manifest.yaml".to_owned();
+                self.lonely(list, &rules::IGNORED_FILE, message);
+            }
+            return;
+        }
+        self.count(lists.len());
+        let files = self.read_lists(lists);
+        self.figures.quarantined += files.quarantined;
+        let message = format!("project {project} has no filepromoter-manifest.yaml");
+        self.lonely(first, &rules::MISSING_FILESTORES, message);
+        self.leave_out(project, Kind::Files, files.entries.len());
+    }
+
+    fn read_lists(&mut self, lists: &[Source<'_>]) -> Files {
+        let mut files = Files::default();
+        for list in lists {
+            read_files(list, &mut self.reporter, &mut self.figures, &mut files);
+        }
+        files
+    }
+
+    /// Passes a sensitive half on if it is the first of its project and kind.
+    fn first(
+        &mut self,
+        project: &str,
+        kind: Kind,
+        source: &Source<'_>,
+        half: Option<Half>,
+    ) -> Option<Half> {
+        let key = (project.to_owned(), kind);
+        if let Some(first) = self.seen.get(&key) {
+            let message = format!("project {project} is also defined in {first}");
+            self.lonely(source, &rules::DUPLICATE_PROJECT, message);
+            return None;
+        }
+        self.seen.insert(key, source.path.to_string());
+        half
+    }
+
+    fn leave_out(&mut self, project: &str, kind: Kind, entries: usize) {
+        self.left_out.push((project.to_owned(), kind));
+        self.figures.quarantined += entries as u64;
+    }
+
+    fn lonely(&mut self, source: &Source<'_>, rule: &Rule, message: String) {
+        self.reporter
+            .report(source, Spot::START, rule, message, &[]);
+    }
+
+    fn count(&mut self, manifests: usize) {
+        self.figures.manifests += manifests as u64;
+    }
+}
+
+fn source<'t>(file: &'t SourceFile, project: &str, kind: Kind) -> Source<'t> {
+    Source::new(&file.path, &file.text, owner(project, kind))
+}
+
+/// What the hash of a finding is relative to.
+pub(crate) fn owner(project: &str, kind: Kind) -> String {
+    format!("{project}/{kind}")
+}

@@ -1,0 +1,200 @@
+//! Many destinations, one production: under which public names a project's
+//! content is published.
+
+use crate::project::{Kind, Project};
+
+/// A `[[production]]` rule of the configuration: destinations below one of its
+/// prefixes are published, with that prefix replaced. Prefixes match whole
+/// segments; of all rules' prefixes the longest that matches wins, of equally
+/// long ones the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProductionRule {
+    /// Prefixes of registries: `host/path`.
+    pub registries: Vec<String>,
+    /// Prefixes of file stores: `scheme://bucket/path`.
+    pub filestores: Vec<String>,
+    /// What takes the place of a registry's prefix in a repository's name.
+    pub repository_prefix: String,
+    /// What takes the place of a file store's prefix in a path.
+    pub path_prefix: String,
+}
+
+impl ProductionRule {
+    /// What is wrong with the rule; empty if nothing is.
+    #[must_use]
+    pub fn check(&self) -> Vec<String> {
+        let registries = self.registries.iter().filter_map(|registry| {
+            let fault = registry.contains("://") || registry.trim_matches('/').is_empty();
+            fault.then(|| format!("registry prefix \"{registry}\" is not host/path"))
+        });
+        let filestores = self.filestores.iter().filter_map(|store| {
+            let bucket = store.split_once("://").map(|(_, rest)| rest);
+            let fault = bucket.is_none_or(|rest| rest.trim_matches('/').is_empty());
+            fault.then(|| format!("file store prefix \"{store}\" is not scheme://bucket/path"))
+        });
+        registries.chain(filestores).collect()
+    }
+}
+
+/// Under what a project is published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// Public prefixes, each once, in the order of the destinations. Without
+    /// slashes at either end; may be empty.
+    pub(crate) prefixes: Vec<String>,
+    /// Destinations that no rule publishes.
+    pub(crate) unmatched: Vec<String>,
+}
+
+/// The public prefixes of a project: an image or path of it is published under
+/// each of them. Destinations that map to the same prefix are one.
+///
+/// Without any rules, names stay as the destinations have them, less the host of
+/// a registry or the scheme and bucket of a file store: `eu.example/prod/images`
+/// and `us.example/prod/images` both publish below `prod/images`.
+#[must_use]
+pub fn public_prefixes(project: &Project, rules: &[ProductionRule]) -> Vec<String> {
+    published(project, rules).prefixes
+}
+
+pub(crate) fn published(project: &Project, rules: &[ProductionRule]) -> Published {
+    let mut published = Published::default();
+    for destination in &project.destinations {
+        let prefix = if rules.is_empty() {
+            Some(without_host(destination).to_owned())
+        } else {
+            public_prefix(destination, project.kind, rules)
+        };
+        match prefix {
+            Some(prefix) if published.prefixes.contains(&prefix) => {}
+            Some(prefix) => published.prefixes.push(prefix),
+            None => published.unmatched.push(destination.clone()),
+        }
+    }
+    published
+}
+
+/// Puts a name below a prefix.
+pub(crate) fn join(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}/{name}")
+    }
+}
+
+fn public_prefix(destination: &str, kind: Kind, rules: &[ProductionRule]) -> Option<String> {
+    let mut best: Option<(usize, &str, &str)> = None;
+    for rule in rules {
+        let (prefixes, public) = match kind {
+            Kind::Images => (&rule.registries, &rule.repository_prefix),
+            Kind::Files => (&rule.filestores, &rule.path_prefix),
+        };
+        for prefix in prefixes {
+            let prefix = prefix.trim_end_matches('/');
+            let Some(rest) = below(destination, prefix) else {
+                continue;
+            };
+            if best.is_none_or(|(length, ..)| prefix.len() > length) {
+                best = Some((prefix.len(), public, rest));
+            }
+        }
+    }
+    best.map(|(_, public, rest)| match (public.trim_matches('/'), rest) {
+        (public, "") => public.to_owned(),
+        (public, rest) => join(public, rest),
+    })
+}
+
+/// What is left of `path` below `prefix`, by whole segments.
+fn below<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    let rest = path.trim_end_matches('/').strip_prefix(prefix)?;
+    if rest.is_empty() {
+        Some(rest)
+    } else {
+        rest.strip_prefix('/')
+    }
+}
+
+fn without_host(destination: &str) -> &str {
+    let rest = destination
+        .split_once("://")
+        .map_or(destination, |(_, rest)| rest);
+    rest.split_once('/')
+        .map_or("", |(_, path)| path.trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(prefixes: &[&str], public: &str) -> ProductionRule {
+        let (filestores, registries) = prefixes
+            .iter()
+            .map(|&prefix| prefix.to_owned())
+            .partition(|prefix| prefix.contains("://"));
+        ProductionRule {
+            registries,
+            filestores,
+            repository_prefix: public.to_owned(),
+            path_prefix: public.to_owned(),
+        }
+    }
+
+    fn check(rules: &[ProductionRule], kind: Kind, destination: &str, expected: Option<&str>) {
+        assert_eq!(
+            public_prefix(destination, kind, rules).as_deref(),
+            expected,
+            "{destination}"
+        );
+    }
+
+    #[test]
+    fn prefixes_match_whole_segments_and_the_longest_wins() {
+        let rules = [
+            rule(&["h/prod", "e/prod/images/"], ""),
+            rule(&["h/prod/charts"], "helm/"),
+            rule(&["gs://b/binaries/"], "binaries/"),
+            rule(&["gs://b"], ""),
+        ];
+        let images = |destination, expected| check(&rules, Kind::Images, destination, expected);
+        images("h/prod", Some(""));
+        images("h/prod/kube", Some("kube"));
+        images("h/production", None);
+        images("h/prod/charts", Some("helm"));
+        images("h/prod/charts/x", Some("helm/x"));
+        images("h/prod/charts2", Some("charts2"));
+        images("e/prod/images/kube", Some("kube"));
+        images("gs://b/binaries", None);
+        let files = |destination, expected| check(&rules, Kind::Files, destination, expected);
+        files("gs://b/binaries/kops/", Some("binaries/kops"));
+        files("gs://b/binaries", Some("binaries"));
+        files("gs://b/other/", Some("other"));
+        files("s3://b/binaries/", None);
+    }
+
+    #[test]
+    fn without_rules_the_host_is_dropped() {
+        for (destination, expected) in [
+            ("eu.example/prod/images", "prod/images"),
+            ("localhost:5000", ""),
+            ("gs://bucket/binaries/kops/", "binaries/kops"),
+            ("gs://bucket", ""),
+        ] {
+            assert_eq!(without_host(destination), expected);
+        }
+    }
+
+    #[test]
+    fn a_rule_in_the_wrong_list_is_a_fault() {
+        let good = rule(&["h/prod", "gs://b/binaries/"], "");
+        assert_eq!(good.check(), Vec::<String>::new());
+        let bad = ProductionRule {
+            registries: vec!["gs://b".to_owned(), "/".to_owned()],
+            filestores: vec!["h/prod".to_owned(), "gs://".to_owned()],
+            ..ProductionRule::default()
+        };
+        assert_eq!(bad.check().len(), 4);
+    }
+}

@@ -1,0 +1,13 @@
+//! Whole trees of manifests: malformed ones and what is found in them, the real
+//! tree of Kubernetes, and look-alikes of it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests, outside of #[test] functions"
+)]
+
+mod look_alike;
+mod malformed;
+mod real_tree;
+mod support;
