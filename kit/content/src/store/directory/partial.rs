@@ -1,0 +1,588 @@
+//! Objects that are not complete yet. The partial file is its own journal: what
+//! of it can be trusted is found by hashing it again.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use landfall_catalog::{Digest, Hasher, PIECE_SIZE};
+
+use super::claim::Claim;
+use super::durable;
+use super::lane::{Flusher, HashLane};
+use super::{DirectoryStore, StoreError};
+use crate::piece::{PieceHasher, PieceList, piece_count};
+
+/// Bytes read at once when a partial file is hashed again.
+const READ_SIZE: usize = 1 << 20;
+
+/// How a [`PartialWriter`] treats pieces.
+#[derive(Clone, Debug, Default)]
+pub struct WriterOptions {
+    /// The piece list, from a trusted place: every piece is compared before
+    /// it is written, and the list is stored with the object.
+    pub pieces: Option<PieceList>,
+    /// Without a list: make one while writing and store it with the object,
+    /// if that is larger than a piece. Costs a second hash of every byte.
+    pub make_pieces: bool,
+}
+
+/// Writes one object. Dropping it keeps what was written, for the next one.
+#[derive(Debug)]
+pub struct PartialWriter {
+    store: DirectoryStore,
+    path: PathBuf,
+    /// Locked against other processes.
+    file: File,
+    size: u64,
+    /// Bytes in the file, and so given to the hash lane.
+    written: u64,
+    resumed_from: u64,
+    lane: HashLane,
+    flusher: Flusher,
+    check: Check,
+    /// Last, so that it is given back after the lock.
+    claim: Claim,
+}
+
+/// What happens to bytes before they are written.
+#[derive(Debug)]
+enum Check {
+    /// Nothing; the whole digest decides.
+    Whole,
+    /// A piece list is made on the way.
+    Make(PieceHasher),
+    /// Only right pieces are written.
+    Pieces { list: PieceList, pending: Pending },
+}
+
+/// A piece that is not complete, in memory.
+#[derive(Debug, Default)]
+struct Pending {
+    chunks: Vec<Bytes>,
+    length: u64,
+    hasher: Hasher,
+}
+
+impl DirectoryStore {
+    /// Starts or resumes writing the object `digest` of `size` bytes, hashing
+    /// again what an earlier writer left.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Busy`] if it is being written already, here or in another
+    /// process; [`StoreError::Io`].
+    pub fn writer(
+        &self,
+        digest: &Digest,
+        size: u64,
+        options: WriterOptions,
+    ) -> Result<PartialWriter, StoreError> {
+        let claim = self.inner.claims.try_take(digest);
+        let claim = claim.ok_or(StoreError::Busy(*digest))?;
+        self.writer_claimed(claim, size, options)
+    }
+
+    /// Waits until nobody else in this process writes `digest`.
+    pub(crate) async fn claim(&self, digest: &Digest) -> Claim {
+        self.inner.claims.take(digest).await
+    }
+
+    pub(crate) fn writer_claimed(
+        &self,
+        claim: Claim,
+        size: u64,
+        options: WriterOptions,
+    ) -> Result<PartialWriter, StoreError> {
+        let digest = *claim.digest();
+        if options
+            .pieces
+            .as_ref()
+            .is_some_and(|list| list.count() != piece_count(size))
+        {
+            return Err(StoreError::PieceList(digest));
+        }
+        let path = self.partial_path(&digest);
+        let mut file = open_locked(&path, &digest)?;
+        let prefix =
+            Prefix::of(&mut file, size, &options).map_err(StoreError::io("read again", &path))?;
+        file.set_len(prefix.length)
+            .and_then(|()| file.seek(SeekFrom::Start(prefix.length)))
+            .map_err(StoreError::io("truncate", &path))?;
+        let check = match options.pieces {
+            Some(list) => Check::Pieces {
+                list,
+                pending: Pending::default(),
+            },
+            None if options.make_pieces && size > PIECE_SIZE => Check::Make(prefix.pieces),
+            None => Check::Whole,
+        };
+        let to_come = size - prefix.length;
+        Ok(PartialWriter {
+            store: self.clone(),
+            claim,
+            path,
+            flusher: Flusher::start(&file, to_come),
+            file,
+            size,
+            written: prefix.length,
+            resumed_from: prefix.length,
+            lane: HashLane::start(prefix.whole, to_come),
+            check,
+        })
+    }
+
+    /// The objects that were begun and not finished, with the bytes there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`].
+    pub fn partials(&self) -> Result<Vec<(Digest, u64)>, StoreError> {
+        super::blobs::list_digests(&self.inner.root.join(".landfall/partial"))
+    }
+
+    /// Throws away what was begun of `digest`; false if there was nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Busy`] while it is being written; [`StoreError::Io`].
+    pub fn discard_partial(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let claim = self.inner.claims.try_take(digest);
+        let _claim = claim.ok_or(StoreError::Busy(*digest))?;
+        durable::remove(&self.partial_path(digest))
+    }
+}
+
+/// Opens the partial file and locks it, certain that it still has its name
+/// afterwards: the writer before may have moved it to its final place.
+fn open_locked(path: &Path, digest: &Digest) -> Result<File, StoreError> {
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(StoreError::io("open", path))?;
+        file.try_lock().map_err(|error| match error {
+            fs::TryLockError::WouldBlock => StoreError::Busy(*digest),
+            fs::TryLockError::Error(source) => StoreError::io("lock", path)(source),
+        })?;
+        let locked = file.metadata().map_err(StoreError::io("examine", path))?;
+        match fs::symlink_metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (locked.dev(), locked.ino()) => {
+                return Ok(file);
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(StoreError::io("examine", path)(error)),
+        }
+    }
+}
+
+/// What an earlier writer left, as far as it can be used.
+struct Prefix {
+    length: u64,
+    whole: Hasher,
+    pieces: PieceHasher,
+}
+
+impl Prefix {
+    fn of(file: &mut File, size: u64, options: &WriterOptions) -> std::io::Result<Self> {
+        let mut prefix = Self {
+            length: 0,
+            whole: Hasher::new(),
+            pieces: PieceHasher::default(),
+        };
+        let there = file.metadata()?.len();
+        if there > size {
+            return Ok(prefix);
+        }
+        file.seek(SeekFrom::Start(0))?;
+        match &options.pieces {
+            None => prefix.take_all(file, options.make_pieces && size > PIECE_SIZE)?,
+            Some(list) => prefix.take_pieces(file, size, list)?,
+        }
+        Ok(prefix)
+    }
+
+    fn take_all(&mut self, file: &mut File, make_pieces: bool) -> std::io::Result<()> {
+        let mut buffer = vec![0; READ_SIZE];
+        loop {
+            let read = file.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.whole.update(&buffer[..read]);
+            if make_pieces {
+                self.pieces.update(&buffer[..read]);
+            }
+            self.length += read as u64;
+        }
+    }
+
+    fn take_pieces(&mut self, file: &mut File, size: u64, list: &PieceList) -> std::io::Result<()> {
+        let mut buffer = Vec::new();
+        for index in 0..list.count() {
+            let length = PIECE_SIZE.min(size - self.length);
+            buffer.clear();
+            file.take(length).read_to_end(&mut buffer)?;
+            if buffer.len() as u64 != length || list.get(index) != Some(&Digest::of(&buffer)) {
+                break;
+            }
+            self.whole.update(&buffer);
+            self.length += length;
+        }
+        Ok(())
+    }
+}
+
+impl PartialWriter {
+    /// Bytes that are there: where the next source has to go on. With a
+    /// piece list all of them are right.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.written
+    }
+
+    /// Bytes that an earlier writer had left.
+    #[must_use]
+    pub fn resumed_from(&self) -> u64 {
+        self.resumed_from
+    }
+
+    /// Length of the complete object.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// True if a piece list checks the bytes as they come.
+    #[must_use]
+    pub fn checks_pieces(&self) -> bool {
+        matches!(self.check, Check::Pieces { .. })
+    }
+
+    /// Takes the next bytes. With a piece list they are kept in memory until
+    /// their piece is complete and right.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::WrongPiece`]: the piece was forgotten, and
+    /// [`Self::position`] is where to go on; [`StoreError::TooLong`];
+    /// [`StoreError::Io`].
+    pub fn write(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {
+        if bytes.len() as u64 > self.size - self.written - self.pending() {
+            return Err(StoreError::TooLong {
+                digest: *self.claim.digest(),
+                limit: self.size,
+            });
+        }
+        loop {
+            let (list, pending) = match &mut self.check {
+                Check::Whole => break,
+                Check::Make(hasher) => {
+                    hasher.update(&bytes);
+                    break;
+                }
+                Check::Pieces { list, pending } => (list, pending),
+            };
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let length = PIECE_SIZE.min(self.size - self.written);
+            let room = usize::try_from(length - pending.length).unwrap_or(usize::MAX);
+            pending.take(bytes.split_to(room.min(bytes.len())));
+            if pending.length == length {
+                let piece = std::mem::take(pending);
+                let index = self.written / PIECE_SIZE;
+                if list.get(index) != Some(&piece.hasher.finish()) {
+                    return Err(StoreError::WrongPiece {
+                        digest: *self.claim.digest(),
+                        index,
+                    });
+                }
+                for chunk in piece.chunks {
+                    self.append(chunk)?;
+                }
+            }
+        }
+        self.append(bytes)
+    }
+
+    /// Forgets bytes of a piece that is not complete, because another source
+    /// goes on from [`Self::position`].
+    pub fn forget_pending(&mut self) {
+        if let Check::Pieces { pending, .. } = &mut self.check {
+            *pending = Pending::default();
+        }
+    }
+
+    /// Throws away everything written and starts again from nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`].
+    pub fn start_over(mut self) -> Result<Self, StoreError> {
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.rewind())
+            .map_err(StoreError::io("truncate", &self.path))?;
+        self.lane = HashLane::start(Hasher::new(), self.size);
+        self.written = 0;
+        self.resumed_from = 0;
+        self.forget_pending();
+        if let Check::Make(hasher) = &mut self.check {
+            *hasher = PieceHasher::default();
+        }
+        Ok(self)
+    }
+
+    fn pending(&self) -> u64 {
+        match &self.check {
+            Check::Pieces { pending, .. } => pending.length,
+            Check::Whole | Check::Make(_) => 0,
+        }
+    }
+
+    fn append(&mut self, chunk: Bytes) -> Result<(), StoreError> {
+        let length = chunk.len() as u64;
+        self.file
+            .write_all(&chunk)
+            .map_err(StoreError::io("write", &self.path))?;
+        self.lane.send(chunk);
+        self.written += length;
+        self.flusher.wrote(length);
+        Ok(())
+    }
+
+    /// Gives the object its final name if all of its bytes are there and
+    /// hash to its digest, with everything fsynced. Returns its piece list,
+    /// if it was given or made.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Mismatch`]: the partial file is gone;
+    /// [`StoreError::Incomplete`]: it is kept; [`StoreError::Io`].
+    pub fn commit(self) -> Result<Option<PieceList>, StoreError> {
+        let digest = *self.claim.digest();
+        if self.written != self.size {
+            return Err(StoreError::Incomplete {
+                digest,
+                written: self.written,
+                size: self.size,
+            });
+        }
+        let found = self.lane.finish().ok_or(StoreError::Cancelled)?;
+        let flushed = self.flusher.finish();
+        if found != digest {
+            durable::remove(&self.path)?;
+            return Err(StoreError::Mismatch {
+                expected: digest,
+                found,
+            });
+        }
+        let pieces = match self.check {
+            Check::Whole => None,
+            Check::Make(hasher) => Some(hasher.finish()),
+            Check::Pieces { list, .. } => Some(list),
+        };
+        let durable = flushed
+            .and_then(|()| {
+                self.file
+                    .set_permissions(Permissions::from_mode(durable::READ_ONLY))
+            })
+            .and_then(|()| self.file.sync_all());
+        if let Err(error) = durable {
+            // After a failed fsync nobody knows what is on the disk.
+            durable::remove(&self.path)?;
+            return Err(StoreError::io("fsync", &self.path)(error));
+        }
+        if let Some(list) = &pieces {
+            self.store.put_pieces(&digest, list)?;
+        }
+        durable::rename(&self.path, &self.store.blob_path(&digest))?;
+        Ok(pieces)
+    }
+}
+
+impl Pending {
+    fn take(&mut self, chunk: Bytes) {
+        self.hasher.update(&chunk);
+        self.length += chunk.len() as u64;
+        self.chunks.push(chunk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{PIECE, content, store};
+
+    fn with_list(bytes: &[u8]) -> WriterOptions {
+        WriterOptions {
+            pieces: Some(PieceList::of(bytes)),
+            make_pieces: false,
+        }
+    }
+
+    #[test]
+    fn what_was_written_becomes_visible_only_by_a_commit() {
+        let (_folder, store) = store();
+        for length in [0, 1, 5000, 3 << 20, 2 * PIECE + 1] {
+            let bytes = content(length);
+            let digest = Digest::of(&bytes);
+            let mut writer = store
+                .writer(&digest, length as u64, WriterOptions::default())
+                .unwrap();
+            for chunk in bytes.chunks(100_003) {
+                writer.write(bytes.slice_ref(chunk)).unwrap();
+                assert!(!store.has(&digest, length as u64).unwrap());
+            }
+            assert_eq!(writer.commit().unwrap(), None);
+            assert!(store.verify(&digest).unwrap());
+            assert_eq!(store.partials().unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn other_bytes_than_the_digest_says_are_thrown_away() {
+        let (_folder, store) = store();
+        let digest = Digest::of(b"right");
+        let mut writer = store.writer(&digest, 5, WriterOptions::default()).unwrap();
+        writer.write(Bytes::from_static(b"wrong")).unwrap();
+        assert!(matches!(writer.commit(), Err(StoreError::Mismatch { .. })));
+        assert!(!store.has(&digest, 5).unwrap());
+        assert_eq!(store.partials().unwrap(), []);
+    }
+
+    #[test]
+    fn neither_too_few_nor_too_many_bytes_are_committed() {
+        let (_folder, store) = store();
+        let digest = Digest::of(b"right");
+        let mut writer = store.writer(&digest, 5, WriterOptions::default()).unwrap();
+        writer.write(Bytes::from_static(b"rig")).unwrap();
+        let error = writer.write(Bytes::from_static(b"ht!")).unwrap_err();
+        assert!(matches!(error, StoreError::TooLong { limit: 5, .. }));
+        assert!(matches!(
+            writer.commit(),
+            Err(StoreError::Incomplete { written: 3, .. })
+        ));
+        assert_eq!(store.partials().unwrap(), [(digest, 3)]);
+    }
+
+    #[test]
+    fn a_dropped_writer_is_resumed_where_it_was() {
+        let (_folder, store) = store();
+        let bytes = content(PIECE + 100);
+        let digest = Digest::of(&bytes);
+        let size = bytes.len() as u64;
+        for options in [
+            WriterOptions::default(),
+            WriterOptions {
+                pieces: None,
+                make_pieces: true,
+            },
+        ] {
+            let mut writer = store.writer(&digest, size, options.clone()).unwrap();
+            writer.write(bytes.slice(..1234)).unwrap();
+            drop(writer);
+            let mut writer = store.writer(&digest, size, options.clone()).unwrap();
+            assert_eq!((writer.position(), writer.resumed_from()), (1234, 1234));
+            writer.write(bytes.slice(1234..)).unwrap();
+            let made = writer.commit().unwrap();
+            assert_eq!(made, options.make_pieces.then(|| PieceList::of(&bytes)));
+            assert_eq!(store.get_pieces(&digest, size).unwrap(), made);
+            store.remove(&digest).unwrap();
+        }
+    }
+
+    #[test]
+    fn with_a_piece_list_only_right_whole_pieces_survive_a_restart() {
+        let (folder, store) = store();
+        let bytes = content(3 * PIECE + 10);
+        let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+        let path = folder
+            .path()
+            .join(".landfall/partial")
+            .join(digest.to_hex());
+        let mut spoiled = bytes.to_vec();
+        spoiled[2 * PIECE - 1] ^= 1;
+        let mut longer = bytes.to_vec();
+        longer.push(0);
+        for (found, kept) in [
+            (&bytes[..PIECE - 1], 0),
+            (&bytes[..2 * PIECE + 77], 2 * PIECE),
+            (&spoiled[..], PIECE),
+            (&bytes[..], bytes.len()),
+            (&longer[..], 0),
+        ] {
+            fs::write(&path, found).unwrap();
+            let writer = store.writer(&digest, size, with_list(&bytes)).unwrap();
+            assert_eq!(writer.position(), kept as u64);
+            drop(writer);
+            assert_eq!(fs::metadata(&path).unwrap().len(), kept as u64);
+        }
+        let mut writer = store.writer(&digest, size, with_list(&bytes)).unwrap();
+        writer.write(bytes.clone()).unwrap();
+        assert_eq!(writer.commit().unwrap(), Some(PieceList::of(&bytes)));
+        assert_eq!(
+            store.get_pieces(&digest, size).unwrap(),
+            Some(PieceList::of(&bytes))
+        );
+    }
+
+    #[test]
+    fn a_wrong_piece_is_not_written_and_the_next_source_goes_on_before_it() {
+        let (_folder, store) = store();
+        let bytes = content(2 * PIECE + 10);
+        let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+        let mut spoiled = bytes.to_vec();
+        spoiled[PIECE + 5] ^= 1;
+        let mut writer = store.writer(&digest, size, with_list(&bytes)).unwrap();
+        let error = writer.write(spoiled.into()).unwrap_err();
+        assert!(
+            matches!(error, StoreError::WrongPiece { index: 1, .. }),
+            "{error}"
+        );
+        assert_eq!(writer.position(), PIECE_SIZE);
+        writer.write(bytes.slice(PIECE..PIECE + 9)).unwrap();
+        writer.forget_pending();
+        writer.write(bytes.slice(PIECE..)).unwrap();
+        writer.commit().unwrap();
+        assert!(store.verify(&digest).unwrap());
+    }
+
+    #[test]
+    fn a_piece_list_that_does_not_fit_is_refused() {
+        let (_folder, store) = store();
+        let digest = Digest::of(b"x");
+        let error = store
+            .writer(&digest, PIECE_SIZE + 1, with_list(b"x"))
+            .unwrap_err();
+        assert!(matches!(error, StoreError::PieceList(_)));
+    }
+
+    #[test]
+    fn one_object_has_one_writer_also_through_another_handle() {
+        let (folder, store) = store();
+        let digest = Digest::of(b"x");
+        let writer = store.writer(&digest, 1, WriterOptions::default()).unwrap();
+        let other = DirectoryStore::open(folder.path()).unwrap();
+        for store in [&store, &other] {
+            let error = store
+                .writer(&digest, 1, WriterOptions::default())
+                .unwrap_err();
+            assert!(matches!(error, StoreError::Busy(_)), "{error}");
+        }
+        assert!(matches!(
+            store.discard_partial(&digest),
+            Err(StoreError::Busy(_))
+        ));
+        drop(writer);
+        assert!(other.writer(&digest, 1, WriterOptions::default()).is_ok());
+        assert!(store.discard_partial(&digest).unwrap());
+    }
+}
