@@ -16,13 +16,16 @@
 //! No files, sockets, clocks, threads or randomness: seeds and the time are
 //! arguments. No wire format of the entries either: the log hashes an entry's
 //! bytes as they are, and `landfall-proto` turns them into [`Entry`] values.
-//! Whether a promotion is *allowed* is not decided here; the fold
+//! Whether a promotion is *allowed* is not decided here; [`Catalog::apply`]
 //! only refuses what would make the state contradict itself.
 
 mod checkpoint;
 mod digest;
 mod entry;
 mod excerpt;
+mod fold;
+mod liveness;
+mod membership;
 mod merkle;
 mod name;
 mod object;
@@ -36,6 +39,9 @@ pub use checkpoint::{
 };
 pub use digest::{Digest, DigestError, Hasher};
 pub use entry::{Commit, Entry, MAX_ENTRY_BYTES};
+pub use fold::{
+    Catalog, FoldError, FoldFault, MAX_EDGES, MAX_NAMES, MAX_OBJECTS, NameRecord, ObjectRef,
+};
 pub use merkle::{
     Frontier, FrontierError, InvalidProof, MAX_TREE_SIZE, Node, ProveError, TreeHash,
     TreeHashError, empty_root, leaf_hash, node_hash, prove_consistency, prove_inclusion,

@@ -1,0 +1,165 @@
+//! Whether a revision contradicts the state or itself, before it changes
+//! anything but the table of objects, which can be taken back.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Catalog, FoldError, FoldFault, MAX_NAMES};
+use crate::digest::Digest;
+use crate::entry::{Commit, Entry};
+use crate::name::Name;
+use crate::object::Ordinal;
+
+impl Catalog {
+    /// The commit that ends `entries`, if it is the only one and the next one.
+    pub(super) fn check_commit<'a>(&self, entries: &'a [Entry]) -> Result<&'a Commit, FoldError> {
+        let at = |index: usize, fault| FoldError {
+            entry: self.log_size + index as u64,
+            fault,
+        };
+        let is_commit = |entry: &Entry| matches!(entry, Entry::Commit(_));
+        let Some((Entry::Commit(commit), before)) = entries.split_last() else {
+            let last = entries.len().saturating_sub(1);
+            return Err(at(last, FoldFault::NoCommit));
+        };
+        if let Some(early) = before.iter().position(is_commit) {
+            return Err(at(early, FoldFault::EarlyCommit));
+        }
+        let expected = self.revision().next();
+        if commit.revision != expected {
+            let found = commit.revision;
+            return Err(at(before.len(), FoldFault::Revision { expected, found }));
+        }
+        Ok(commit)
+    }
+
+    /// Adds the objects and checks every other entry, each against the state
+    /// that those before it would give. After an error the caller takes the
+    /// objects back.
+    pub(super) fn add_objects_and_check_the_rest(
+        &mut self,
+        entries: &[Entry],
+    ) -> Result<(), FoldError> {
+        let first = self.log_size;
+        let mut pending = Pending::of(entries);
+        for (index, entry) in (first..).zip(entries) {
+            self.check_entry(entry, &mut pending)
+                .map_err(|fault| FoldError {
+                    entry: index,
+                    fault,
+                })?;
+        }
+        Ok(())
+    }
+
+    fn check_entry<'a>(
+        &mut self,
+        entry: &'a Entry,
+        pending: &mut Pending<'a>,
+    ) -> Result<(), FoldFault> {
+        match entry {
+            Entry::ObjectAdded(object) => self.objects.push(object),
+            Entry::NameSet { name, digest } => {
+                let ordinal = self.known(digest)?;
+                if let Name::Root(_, root) = name
+                    && root != digest
+                {
+                    return Err(FoldFault::RootMismatch {
+                        name: name.clone(),
+                        digest: *digest,
+                    });
+                }
+                if self.is_withdrawn_by_then(ordinal, pending) {
+                    return Err(FoldFault::NamedWhileWithdrawn {
+                        name: name.clone(),
+                        digest: *digest,
+                    });
+                }
+                pending.names_set += 1;
+                if self.name_count() + pending.names_set > MAX_NAMES as usize {
+                    return Err(FoldFault::Full("names"));
+                }
+                pending.note_name(name, true);
+                Ok(())
+            }
+            Entry::NameRemoved { name, .. } => {
+                let in_force = match pending.names.get(name) {
+                    Some(in_force) => *in_force,
+                    None => self.names.get(name).is_some(),
+                };
+                if !in_force {
+                    return Err(FoldFault::UnknownName(name.clone()));
+                }
+                pending.note_name(name, false);
+                Ok(())
+            }
+            Entry::Withdrawn { digest, .. } => {
+                let ordinal = self.known(digest)?;
+                if self.is_withdrawn_by_then(ordinal, pending) {
+                    return Err(FoldFault::AlreadyWithdrawn(*digest));
+                }
+                pending.withdrawn.insert(ordinal, true);
+                Ok(())
+            }
+            Entry::Reinstated { digest, .. } => {
+                let ordinal = self.known(digest)?;
+                if !self.is_withdrawn_by_then(ordinal, pending) {
+                    return Err(FoldFault::NotWithdrawn(*digest));
+                }
+                pending.withdrawn.insert(ordinal, false);
+                Ok(())
+            }
+            Entry::Commit(_) | Entry::Unknown => Ok(()),
+        }
+    }
+
+    fn known(&self, digest: &Digest) -> Result<Ordinal, FoldFault> {
+        self.objects
+            .ordinal(digest)
+            .ok_or(FoldFault::UnknownObject(*digest))
+    }
+
+    fn is_withdrawn_by_then(&self, ordinal: Ordinal, pending: &Pending<'_>) -> bool {
+        match pending.withdrawn.get(&ordinal) {
+            Some(withdrawn) => *withdrawn,
+            None => self.liveness.withdrawn(ordinal).is_some(),
+        }
+    }
+}
+
+/// What the entries checked so far would change, as far as later ones depend
+/// on it.
+struct Pending<'a> {
+    /// The names that the revision removes somewhere: of the others nobody
+    /// asks.
+    removed_somewhere: HashSet<&'a Name>,
+    /// Whether each of those is in force by now.
+    names: HashMap<&'a Name, bool>,
+    names_set: usize,
+    withdrawn: HashMap<Ordinal, bool>,
+}
+
+impl<'a> Pending<'a> {
+    fn of(entries: &'a [Entry]) -> Self {
+        let removed = |entry: &'a Entry| match entry {
+            Entry::NameRemoved { name, .. } => Some(name),
+            Entry::ObjectAdded(_)
+            | Entry::NameSet { .. }
+            | Entry::Withdrawn { .. }
+            | Entry::Reinstated { .. }
+            | Entry::Commit(_)
+            | Entry::Unknown => None,
+        };
+        Self {
+            removed_somewhere: entries.iter().filter_map(removed).collect(),
+            names: HashMap::new(),
+            names_set: 0,
+            withdrawn: HashMap::new(),
+        }
+    }
+
+    fn note_name(&mut self, name: &'a Name, in_force: bool) {
+        if !self.removed_somewhere.is_empty() && self.removed_somewhere.contains(name) {
+            self.names.insert(name, in_force);
+        }
+    }
+}

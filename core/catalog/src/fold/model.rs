@@ -1,0 +1,107 @@
+//! The reference model of the fold: keeps the entries' plain meaning and works
+//! everything else out anew each time it is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::digest::Digest;
+use crate::entry::Entry;
+use crate::name::Name;
+use crate::object::Object;
+
+#[derive(Clone, Default)]
+pub(super) struct Model {
+    pub(super) objects: Vec<Object>,
+    pub(super) names: BTreeMap<Name, (Digest, u64)>,
+    pub(super) withdrawn: BTreeMap<Digest, String>,
+    pub(super) revision: u64,
+    pub(super) log_size: u64,
+    pub(super) unknown: u64,
+}
+
+impl Model {
+    /// The state after the revision, or the index of the entry that is wrong.
+    pub(super) fn after(&self, entries: &[Entry]) -> Result<Self, u64> {
+        let mut next = self.clone();
+        let last = self.log_size + (entries.len() as u64).saturating_sub(1);
+        let commits = |entry: &&Entry| matches!(entry, Entry::Commit(_));
+        match entries.last() {
+            Some(Entry::Commit(_)) => {}
+            _ => return Err(last),
+        }
+        if entries.iter().filter(commits).count() > 1 {
+            let early = entries.iter().position(|entry| commits(&entry));
+            return Err(self.log_size + early.unwrap() as u64);
+        }
+        match entries.last() {
+            Some(Entry::Commit(commit)) if commit.revision.get() == self.revision + 1 => {}
+            _ => return Err(last),
+        }
+        for entry in entries {
+            if !next.step(entry) {
+                return Err(next.log_size);
+            }
+            next.log_size += 1;
+        }
+        Ok(next)
+    }
+
+    /// Applies one entry, if it can be applied.
+    pub(super) fn step(&mut self, entry: &Entry) -> bool {
+        match entry {
+            Entry::ObjectAdded(object) => {
+                let fits = !self.knows(&object.digest)
+                    && object.children.iter().all(|child| self.knows(child));
+                if fits {
+                    self.objects.push(object.clone());
+                }
+                fits
+            }
+            Entry::NameSet { name, digest } => {
+                let is_itself = match name {
+                    Name::Root(_, root) => root == digest,
+                    Name::Tag(..) | Name::File(_) => true,
+                };
+                let fits = is_itself && self.knows(digest) && !self.withdrawn.contains_key(digest);
+                if fits {
+                    self.names.insert(name.clone(), (*digest, self.log_size));
+                }
+                fits
+            }
+            Entry::NameRemoved { name, .. } => self.names.remove(name).is_some(),
+            Entry::Withdrawn { digest, reason } => {
+                self.knows(digest) && self.withdrawn.insert(*digest, reason.clone()).is_none()
+            }
+            Entry::Reinstated { digest, .. } => self.withdrawn.remove(digest).is_some(),
+            Entry::Commit(_) => {
+                self.revision += 1;
+                true
+            }
+            Entry::Unknown => {
+                self.unknown += 1;
+                true
+            }
+        }
+    }
+
+    pub(super) fn knows(&self, digest: &Digest) -> bool {
+        self.objects.iter().any(|object| object.digest == *digest)
+    }
+
+    /// What the names that pass `wanted` reach.
+    pub(super) fn reached(&self, wanted: impl Fn(&Name) -> bool) -> BTreeSet<Digest> {
+        let mut reached = BTreeSet::new();
+        let mut waiting: Vec<Digest> = self
+            .names
+            .iter()
+            .filter(|(name, _)| wanted(name))
+            .map(|(_, (digest, _))| *digest)
+            .collect();
+        while let Some(digest) = waiting.pop() {
+            if reached.insert(digest) {
+                let object = self.objects.iter().find(|object| object.digest == digest);
+                waiting.extend(object.unwrap().children.iter().copied());
+            }
+        }
+        reached
+    }
+}

@@ -1,0 +1,208 @@
+//! What can be asked of the state. Nothing here changes it, and nothing costs
+//! more than its answer.
+
+use roaring::RoaringBitmap;
+
+use super::Catalog;
+use super::names::NameRecord;
+use super::objects::ObjectRef;
+use crate::digest::Digest;
+use crate::entry::Commit;
+use crate::name::{FilePath, Name, Repository, Tag};
+use crate::object::{Ordinal, Revision};
+
+/// The catalog as a whole.
+impl Catalog {
+    /// The revision that is in force; 0 before the first.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.last_commit
+            .as_ref()
+            .map_or(Revision::ZERO, |commit| commit.revision)
+    }
+
+    /// Number of log entries applied.
+    #[must_use]
+    pub const fn log_size(&self) -> u64 {
+        self.log_size
+    }
+
+    /// The commit of the revision that is in force.
+    #[must_use]
+    pub const fn last_commit(&self) -> Option<&Commit> {
+        self.last_commit.as_ref()
+    }
+
+    /// Number of entries of kinds that this version does not know.
+    #[must_use]
+    pub const fn unknown_entries(&self) -> u64 {
+        self.unknown_entries
+    }
+}
+
+/// Objects.
+impl Catalog {
+    /// Number of objects ever added, and so the next ordinal.
+    #[must_use]
+    pub fn object_count(&self) -> u32 {
+        self.objects.len()
+    }
+
+    /// The number of the object with that digest.
+    #[must_use]
+    pub fn ordinal(&self, digest: &Digest) -> Option<Ordinal> {
+        self.objects.ordinal(digest)
+    }
+
+    /// The object with that number.
+    #[must_use]
+    pub fn object(&self, ordinal: Ordinal) -> Option<ObjectRef<'_>> {
+        self.objects.get(ordinal)
+    }
+
+    /// Objects that are live and not withdrawn: what a full mirror wants.
+    #[must_use]
+    pub const fn live(&self) -> &RoaringBitmap {
+        self.liveness.live()
+    }
+
+    /// Number of live objects.
+    #[must_use]
+    pub fn live_count(&self) -> u64 {
+        self.live().len()
+    }
+
+    /// Length of all live objects, in bytes.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.liveness.live_bytes()
+    }
+
+    /// True if the object is in [`Catalog::live`].
+    #[must_use]
+    pub fn is_live(&self, ordinal: Ordinal) -> bool {
+        self.live().contains(ordinal.get())
+    }
+
+    /// True if a name reaches the object through children, withdrawn or not.
+    #[must_use]
+    pub fn is_reachable(&self, ordinal: Ordinal) -> bool {
+        self.liveness.is_reachable(ordinal)
+    }
+
+    /// Why the object with that digest is withdrawn, if it is.
+    #[must_use]
+    pub fn withdrawn(&self, digest: &Digest) -> Option<&str> {
+        self.liveness.withdrawn(self.ordinal(digest)?)
+    }
+
+    /// True if the object is withdrawn.
+    #[must_use]
+    pub fn is_withdrawn(&self, ordinal: Ordinal) -> bool {
+        self.liveness.withdrawn(ordinal).is_some()
+    }
+
+    /// All withdrawn objects with the reason, by ordinal.
+    pub fn all_withdrawn(&self) -> impl Iterator<Item = (Ordinal, &str)> {
+        self.liveness.all_withdrawn()
+    }
+}
+
+/// Names.
+impl Catalog {
+    /// Number of names in force.
+    #[must_use]
+    pub fn name_count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// What `name` means.
+    #[must_use]
+    pub fn name(&self, name: &Name) -> Option<NameRecord> {
+        self.names.get(name)
+    }
+
+    /// What the file path means. Allocates nothing; `path` need not be valid.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<NameRecord> {
+        self.names.file(path)
+    }
+
+    /// What the tag means. Allocates nothing; the texts need not be valid.
+    #[must_use]
+    pub fn tag(&self, repository: &str, tag: &str) -> Option<NameRecord> {
+        self.names.tag(repository, tag)
+    }
+
+    /// All files, sorted by path.
+    pub fn files(&self) -> impl Iterator<Item = (&FilePath, NameRecord)> {
+        self.names.files()
+    }
+
+    /// The files in a folder and in those below it, sorted by path. `folder` is
+    /// without a slash at its end.
+    pub fn files_below(&self, folder: &str) -> impl Iterator<Item = (&FilePath, NameRecord)> {
+        self.names.files_below(folder)
+    }
+
+    /// A file that cannot be there together with `path`, because one of the two
+    /// would be a folder of the other.
+    #[must_use]
+    pub fn colliding_file(&self, path: &FilePath) -> Option<FilePath> {
+        let is_folder = |folder: &&str| self.file(folder).is_some();
+        let above = path
+            .folders()
+            .find(is_folder)
+            .and_then(|folder| folder.parse().ok());
+        let below = || self.files_below(path.as_str()).next();
+        above.or_else(|| below().map(|(path, _)| path.clone()))
+    }
+
+    /// The names that mean the object.
+    pub fn names_of(&self, ordinal: Ordinal) -> impl Iterator<Item = Name> {
+        self.object(ordinal)
+            .into_iter()
+            .flat_map(move |object| self.names.of_object(ordinal, *object.digest()))
+    }
+}
+
+/// Repositories.
+impl Catalog {
+    /// True if a tag or a root of that repository is in force.
+    #[must_use]
+    pub fn has_repository(&self, repository: &str) -> bool {
+        self.names.has_repository(repository)
+    }
+
+    /// The repositories that have a tag or a root, sorted.
+    pub fn repositories(&self) -> impl Iterator<Item = &Repository> {
+        self.names.repositories()
+    }
+
+    /// The tags of a repository, sorted.
+    pub fn tags(&self, repository: &str) -> impl Iterator<Item = (&Tag, NameRecord)> {
+        self.names.tags(repository)
+    }
+
+    /// The roots of a repository, sorted by digest.
+    pub fn roots(&self, repository: &str) -> impl Iterator<Item = (&Digest, NameRecord)> {
+        self.names.roots(repository)
+    }
+
+    /// True if a name of that repository reaches the object through children.
+    #[must_use]
+    pub fn contains(&self, repository: &str, ordinal: Ordinal) -> bool {
+        self.names
+            .repository_id(repository)
+            .is_some_and(|id| self.membership.contains(id, ordinal))
+    }
+
+    /// The objects in that repository that refer to `subject`, by ordinal.
+    #[must_use]
+    pub fn referrers(&self, repository: &str, subject: &Digest) -> Vec<Ordinal> {
+        let referrers = self.objects.referrers_of(subject).iter().copied();
+        referrers
+            .filter(|ordinal| self.contains(repository, *ordinal))
+            .collect()
+    }
+}

@@ -1,0 +1,99 @@
+//! What may go, and what a mirror wants.
+//!
+//! An object is reachable while a name reaches it through children, whatever
+//! refers to it; it is live while it is reachable and not withdrawn. Kept as
+//! counts: of the names that mean the object, plus the edges to it from
+//! parents that are reachable.
+
+use std::collections::BTreeMap;
+
+use roaring::RoaringBitmap;
+
+use crate::fold::Objects;
+use crate::object::Ordinal;
+
+/// Counts by object, and the sets that follow from them.
+#[derive(Debug, Default)]
+pub(crate) struct Liveness {
+    counts: Vec<u32>,
+    live: RoaringBitmap,
+    live_bytes: u128,
+    withdrawn: BTreeMap<Ordinal, Box<str>>,
+}
+
+impl Liveness {
+    pub(crate) const fn live(&self) -> &RoaringBitmap {
+        &self.live
+    }
+
+    pub(crate) fn live_bytes(&self) -> u64 {
+        u64::try_from(self.live_bytes).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn is_reachable(&self, ordinal: Ordinal) -> bool {
+        self.counts
+            .get(ordinal.get() as usize)
+            .is_some_and(|count| *count > 0)
+    }
+
+    pub(crate) fn withdrawn(&self, ordinal: Ordinal) -> Option<&str> {
+        self.withdrawn.get(&ordinal).map(AsRef::as_ref)
+    }
+
+    pub(crate) fn all_withdrawn(&self) -> impl Iterator<Item = (Ordinal, &str)> {
+        self.withdrawn
+            .iter()
+            .map(|(ordinal, reason)| (*ordinal, reason.as_ref()))
+    }
+
+    /// Makes room for as many objects as there are.
+    pub(crate) fn grow(&mut self, objects: u32) {
+        self.counts.resize(objects as usize, 0);
+    }
+
+    /// Counts one more name that means `ordinal`. Gives the number of counts
+    /// changed.
+    pub(crate) fn hold(&mut self, objects: &Objects, ordinal: Ordinal) -> u64 {
+        objects.cascade(ordinal, |ordinal| {
+            let count = &mut self.counts[ordinal.get() as usize];
+            *count += 1;
+            let is_new = *count == 1;
+            if is_new && !self.withdrawn.contains_key(&ordinal) {
+                self.live.insert(ordinal.get());
+                self.live_bytes += u128::from(objects.size(ordinal));
+            }
+            is_new
+        })
+    }
+
+    /// Counts one name less.
+    pub(crate) fn let_go(&mut self, objects: &Objects, ordinal: Ordinal) -> u64 {
+        objects.cascade(ordinal, |ordinal| {
+            let count = &mut self.counts[ordinal.get() as usize];
+            *count -= 1;
+            let is_gone = *count == 0;
+            if is_gone {
+                self.leave(objects, ordinal);
+            }
+            is_gone
+        })
+    }
+
+    pub(crate) fn withdraw(&mut self, objects: &Objects, ordinal: Ordinal, reason: &str) {
+        self.withdrawn.insert(ordinal, reason.into());
+        self.leave(objects, ordinal);
+    }
+
+    pub(crate) fn reinstate(&mut self, objects: &Objects, ordinal: Ordinal) {
+        self.withdrawn.remove(&ordinal);
+        if self.is_reachable(ordinal) && self.live.insert(ordinal.get()) {
+            self.live_bytes += u128::from(objects.size(ordinal));
+        }
+    }
+
+    fn leave(&mut self, objects: &Objects, ordinal: Ordinal) {
+        if self.live.remove(ordinal.get()) {
+            self.live_bytes -= u128::from(objects.size(ordinal));
+        }
+    }
+}
