@@ -29,6 +29,7 @@ mod membership;
 mod merkle;
 mod name;
 mod object;
+mod readiness;
 mod string_form;
 mod tile;
 
@@ -49,6 +50,10 @@ pub use merkle::{
 };
 pub use name::{FilePath, MAX_PATH_BYTES, Name, NameError, Repository, Tag};
 pub use object::{MediaType, MediaTypeError, Object, Ordinal, PIECE_SIZE, Referrer, Revision};
+pub use readiness::{
+    BlockSet, LogPosition, MAX_BLOCK_BYTES, Readiness, ReadinessBlock, ReadinessError,
+    ReadinessHeader, decode_block,
+};
 pub use tile::{
     BundleError, FULL_TILE_BYTES, MAX_BUNDLE_BYTES, TILE_WIDTH, TilePath, TilePathError,
     decode_bundle, encode_bundle, new_tiles,
