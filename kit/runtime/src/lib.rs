@@ -22,6 +22,7 @@
 
 pub mod bounded;
 pub mod clock;
+pub mod config;
 pub mod dial;
 pub mod retry;
 mod shutdown;
