@@ -3,30 +3,18 @@
 //! Fields are separated by commas and may stand in double quotes. A first line that holds no address is
 //! taken for a header; empty lines and lines that begin with `#` are skipped.
 
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use thiserror::Error;
 
+use super::cloud_region::{CloudRegion, label};
 use super::{NotARange, PrefixTable, PrefixTableBuilder};
-use crate::place::{Coordinates, Country, Whereabouts, region_whereabouts};
+use crate::place::Country;
 use crate::prefix::{Prefix, PrefixError};
 
 /// Longest line that is read, in bytes. Real ones have up to about 150.
 const MAX_LINE_BYTES: usize = 4096;
-/// Longest name of a cloud or a region, in bytes.
-const MAX_LABEL_BYTES: usize = 64;
-
-/// A cloud and one of its regions, both in lower case.
-///
-/// `global` is no region: it means addresses that the cloud uses everywhere.
-#[derive(Clone, Debug)]
-pub struct CloudRegion {
-    cloud: String,
-    region: Option<String>,
-    whereabouts: Option<Whereabouts>,
-}
-
 /// A line of an address database that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("line {line} of the address table cannot be used")]
@@ -62,63 +50,6 @@ pub enum RangeFault {
     /// The line is longer than any line of such a table.
     #[error("the line is longer than {MAX_LINE_BYTES} bytes")]
     TooLong,
-}
-
-impl CloudRegion {
-    /// A cloud and a region by their names in any case; `None` if one of them cannot be a name.
-    #[must_use]
-    pub fn try_new(cloud: &str, region: &str) -> Option<Self> {
-        let cloud = label(cloud)?;
-        let region = Some(label(region)?).filter(|region| region != "global");
-        let whereabouts = region
-            .as_deref()
-            .and_then(|region| region_whereabouts(&cloud, region));
-        Some(Self {
-            cloud,
-            region,
-            whereabouts,
-        })
-    }
-
-    /// The cloud, in lower case.
-    #[must_use]
-    pub fn cloud(&self) -> &str {
-        &self.cloud
-    }
-
-    /// The region, in lower case; `None` for addresses that the cloud uses everywhere.
-    #[must_use]
-    pub fn region(&self) -> Option<&str> {
-        self.region.as_deref()
-    }
-
-    /// The country that the region stands in, if it is a well known region.
-    #[must_use]
-    pub fn country(&self) -> Option<Country> {
-        self.whereabouts.map(|known| known.country)
-    }
-
-    /// Where the region stands, roughly, if it is a well known region.
-    #[must_use]
-    pub fn coordinates(&self) -> Option<Coordinates> {
-        self.whereabouts.map(|known| known.coordinates)
-    }
-}
-
-impl PartialEq for CloudRegion {
-    fn eq(&self, other: &Self) -> bool {
-        // The whereabouts follow from the names.
-        self.cloud == other.cloud && self.region == other.region
-    }
-}
-
-impl Eq for CloudRegion {}
-
-impl Hash for CloudRegion {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.cloud.hash(state);
-        self.region.hash(state);
-    }
 }
 
 /// Reads `cloud,region,cidr` lines.
@@ -283,15 +214,6 @@ fn holds_address(field: &str) -> bool {
     address.parse::<IpAddr>().is_ok()
 }
 
-/// A name of a cloud or region in lower case, if it can be one.
-fn label(text: &str) -> Option<String> {
-    let valid = (1..=MAX_LABEL_BYTES).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    valid.then(|| text.to_ascii_lowercase())
-}
-
 fn fault(field: &'static str, value: &str) -> RangeFault {
     RangeFault::Value {
         field,
@@ -305,6 +227,8 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn lookup<T: Clone>(table: &PrefixTable<T>, at: &str) -> Option<T> {
@@ -398,5 +322,22 @@ mod tests {
         check(parse_asn_csv("1.0.0.0/8,AS"), 1, "usable as asn");
         check(parse_asn_csv("1.0.0.0/8,4294967296"), 1, "usable as asn");
         check(parse_asn_csv("1.0.0.0/8,+5"), 1, "usable as asn");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_at_one_of_its_lines(
+            text in "([0-9a-fA-F.:/,\"A-Z \n-]|1.0.0.0/8,|NO\n|\\PC){0,80}",
+        ) {
+            let results = [
+                parse_cloud_ranges(&text).map(|table| table.len()),
+                parse_country_csv(&text).map(|table| table.len()),
+                parse_asn_csv(&text).map(|table| table.len()),
+            ];
+            for result in results {
+                let at = result.unwrap_or_else(|error| error.line);
+                prop_assert!(at <= text.lines().count());
+            }
+        }
     }
 }
