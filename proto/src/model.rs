@@ -1,8 +1,13 @@
 //! Wire types to model types and back, validated in this one place.
 
 mod entry;
+mod fleet;
 
 pub use entry::{decode_entry, encode_entry};
+pub use fleet::{
+    MAX_MIRROR_NAME, health_from_wire, health_to_wire, mirror_from_start, mirror_from_wire,
+    mirror_to_wire, place_from_wire, place_to_wire, state_from_wire, state_to_wire,
+};
 
 use landfall_catalog::Digest;
 use thiserror::Error;
