@@ -4,15 +4,15 @@
 //! The formats are those that Kubernetes uses today, for images
 //! (`promoter-manifest.yaml` and `images.yaml`) and for files
 //! (`filepromoter-manifest.yaml` and lists of files). [`parse`] turns a [`Tree`]
-//! of them into [`Project`]s and [`Finding`]s; `plan` compares what they ask
-//! for with a catalog; a `ResolvedPlan` adds what staging really holds, and an
+//! of them into [`Project`]s and [`Finding`]s; [`plan`] compares what they ask
+//! for with a catalog; a [`ResolvedPlan`] adds what staging really holds, and an
 //! [`Outcome`] says what became of each of its entries.
 //!
 //! # Invariants
 //!
 //! - One bad entry never holds up another: it becomes a finding and is left out.
 //!   A fault in a project's sensitive half leaves out that project alone.
-//! - A path and a tag mean one digest for ever, except for mutable names.
+//! - A path and a tag mean one digest for ever, except for [`MutableNames`].
 //! - The same text, rules and catalog give the same plan, in the same order,
 //!   with the same digest.
 //! - Work is in proportion to the text and the names asked for, never to names
@@ -32,6 +32,8 @@ mod manifest;
 mod mutable;
 mod outcome;
 mod parse;
+mod plan;
+mod production;
 mod project;
 mod resolved;
 pub mod rules;
@@ -42,5 +44,7 @@ pub use manifest::layout;
 pub use mutable::{MutableNames, cosign_subject};
 pub use outcome::{Outcome, Tally};
 pub use parse::{Figures, Parsed, SourceFile, Tree, parse};
+pub use plan::{Neighbour, Plan, PlanOptions, plan};
+pub use production::{MAX_PUBLIC_PREFIXES, ProductionRule, public_prefixes};
 pub use project::{FileEntry, ImageEntry, Kind, Project};
 pub use resolved::{EntryState, Removal, ResolvedEntry, ResolvedPlan};

@@ -43,6 +43,9 @@ pub struct Figures {
     pub tags: u64,
     /// Entries of the file lists.
     pub file_entries: u64,
+    /// Copies that the manifests spell out, sound or not: every tag (or digest
+    /// without one) and every file, times the destinations of its project.
+    pub destination_edges: u64,
     /// Rows and files that were left out because of a finding.
     pub quarantined: u64,
 }
@@ -161,6 +164,7 @@ impl Parse {
                 let sources = [images];
                 read.quarantined += conflict::tags(&mut read.rows, &sources, &mut self.reporter);
                 let half = self.first(project, Kind::Images, &registries, half);
+                self.count_edges(half.as_ref(), read.listed);
                 self.figures.quarantined += read.quarantined;
                 match half {
                     None => self.leave_out(project, Kind::Images, read.rows.len()),
@@ -196,6 +200,7 @@ impl Parse {
         let mut files = self.read_lists(&lists);
         files.quarantined += conflict::hashes(&mut files.entries, &lists, &mut self.reporter);
         let half = self.first(project, Kind::Files, &filestores, half);
+        self.count_edges(half.as_ref(), files.listed);
         self.figures.quarantined += files.quarantined;
         match half {
             None => self.leave_out(project, Kind::Files, files.entries.len()),
@@ -255,6 +260,12 @@ impl Parse {
         }
         self.seen.insert(key, source.path.to_string());
         half
+    }
+
+    /// Destinations are multiplied, never walked.
+    fn count_edges(&mut self, half: Option<&Half>, listed: u64) {
+        let destinations = half.map_or(0, |half| half.destinations.len()) as u64;
+        self.figures.destination_edges += destinations * listed;
     }
 
     fn leave_out(&mut self, project: &str, kind: Kind, entries: usize) {

@@ -1,7 +1,13 @@
 //! Many destinations, one production: under which public names a project's
 //! content is published.
 
+use std::collections::HashSet;
+
 use crate::project::{Kind, Project};
+
+/// Public prefixes that a project may have. Everything that it promotes has a name
+/// under each of them; today's largest has 3.
+pub const MAX_PUBLIC_PREFIXES: usize = 64;
 
 /// A `[[production]]` rule of the configuration: destinations below one of its
 /// prefixes are published, with that prefix replaced. Prefixes match whole
@@ -60,6 +66,7 @@ pub fn public_prefixes(project: &Project, rules: &[ProductionRule]) -> Vec<Strin
 
 pub(crate) fn published(project: &Project, rules: &[ProductionRule]) -> Published {
     let mut published = Published::default();
+    let mut seen = HashSet::new();
     for destination in &project.destinations {
         let prefix = if rules.is_empty() {
             Some(without_host(destination).to_owned())
@@ -67,8 +74,11 @@ pub(crate) fn published(project: &Project, rules: &[ProductionRule]) -> Publishe
             public_prefix(destination, project.kind, rules)
         };
         match prefix {
-            Some(prefix) if published.prefixes.contains(&prefix) => {}
-            Some(prefix) => published.prefixes.push(prefix),
+            Some(prefix) if seen.contains(&prefix) => {}
+            Some(prefix) => {
+                seen.insert(prefix.clone());
+                published.prefixes.push(prefix);
+            }
             None => published.unmatched.push(destination.clone()),
         }
     }

@@ -69,7 +69,7 @@ pub struct Removal {
 /// executed is a subset of this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedPlan {
-    /// Digest of the plan that was resolved.
+    /// Digest of the [`Plan`](crate::Plan) that was resolved.
     pub plan: Digest,
     /// What is to be set, in the order of the plan.
     pub entries: Vec<ResolvedEntry>,

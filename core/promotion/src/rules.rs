@@ -19,7 +19,7 @@ pub struct Rule {
 macro_rules! rules {
     ($($name:ident = $severity:ident, $quarantines:literal, $id:literal, $help:literal;)*) => {
         $(
-            #[doc = concat!("`", $id, "`: ", $help, ".")]
+            #[doc = concat!("The rule `", $id, "`.")]
             pub const $name: Rule = Rule {
                 id: $id,
                 severity: Severity::$severity,
@@ -79,6 +79,7 @@ rules! {
     COLLIDING_PATHS = Error, true, "colliding-paths", "a path is a file or a folder: rename one of them";
     UNMATCHED_DESTINATION = Info, false, "unmatched-destination", "no production rule publishes this destination";
     UNPUBLISHED_PROJECT = Warning, false, "unpublished-project", "add a [[production]] rule that matches one of the project's destinations";
+    TOO_MANY_PREFIXES = Error, true, "too-many-prefixes", "map the project's destinations to fewer public prefixes";
     PRUNE_SKIPPED = Warning, false, "prune-skipped", "mend or acknowledge the project's faults; only then is it known what its manifests no longer list";
 }
 

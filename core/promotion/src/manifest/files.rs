@@ -68,6 +68,8 @@ fn path_fault(path: &str) -> Option<String> {
 #[derive(Default)]
 pub(crate) struct Files {
     pub(crate) entries: Vec<FileEntry>,
+    /// Entries, sound or not.
+    pub(crate) listed: u64,
     pub(crate) quarantined: u64,
 }
 
@@ -131,6 +133,7 @@ pub(crate) fn read_files(
     }
     for item in items {
         figures.file_entries += 1;
+        files.listed += 1;
         match read_file(item, source, reporter) {
             Some(entry) => files.entries.push(entry),
             None => files.quarantined += 1,

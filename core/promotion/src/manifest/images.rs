@@ -63,6 +63,8 @@ fn check_registry(text: &str) -> Result<(), (&'static Rule, String)> {
 #[derive(Default)]
 pub(crate) struct Images {
     pub(crate) rows: Vec<ImageEntry>,
+    /// Tags, and digests without one, sound or not.
+    pub(crate) listed: u64,
     pub(crate) quarantined: u64,
 }
 
@@ -116,6 +118,7 @@ fn read_image(
         images.quarantined += 1;
         return;
     };
+    images.listed += rows.iter().map(|row| row.tag_count.max(1)).sum::<u64>();
     figures.digest_rows += rows.len() as u64;
     figures.tags += rows.iter().map(|row| row.tag_count).sum::<u64>();
     let name = name.filter(|_| !fields.spoiled);

@@ -56,7 +56,8 @@ pub(crate) fn tree(shape: Shape) -> Tree {
 mod tests {
     use std::collections::BTreeSet;
 
-    use landfall_promotion::parse;
+    use landfall_catalog::Catalog;
+    use landfall_promotion::{PlanOptions, parse, plan};
     use proptest::prelude::*;
 
     use super::*;
@@ -74,6 +75,21 @@ mod tests {
         assert_eq!(parsed.projects.len(), 7);
         assert_eq!(parsed.stats.digest_rows, shape.rows());
         assert_eq!(parsed.stats.tags, shape.rows());
+    }
+
+    #[test]
+    fn a_tree_of_the_real_size_is_planned_once_a_public_name() {
+        let shape = Shape {
+            projects: 75,
+            images: 11,
+            digests: 25,
+            hosts: 22,
+        };
+        let parsed = parse(&tree(shape));
+        let plan = plan(&parsed, &[], &Catalog::default(), &PlanOptions::default());
+        assert_eq!(plan.findings, []);
+        assert_eq!(plan.set.len() as u64, shape.rows());
+        assert_eq!(plan.destination_edges, shape.rows() * shape.hosts);
     }
 
     proptest! {

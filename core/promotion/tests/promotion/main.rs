@@ -3,11 +3,11 @@
 
 #![allow(
     clippy::unwrap_used,
-    clippy::print_stdout,
     reason = "helpers of tests, outside of #[test] functions"
 )]
 
 mod look_alike;
 mod malformed;
+mod planning;
 mod real_tree;
 mod support;

@@ -1,10 +1,12 @@
 //! The real manifests of Kubernetes, where a copy of them is at hand.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
-use landfall_promotion::{Kind, Severity, parse};
+use landfall_catalog::Catalog;
+use landfall_promotion::{Kind, PlanOptions, ProductionRule, Severity, parse, plan};
 
-use crate::support::{drawn, read};
+use crate::support::{drawn, execute, read};
 
 /// The copy of the k8s.io tree: below `LANDFALL_SHARED`, or `../shared` beside
 /// the workspace. Without one, a line says so and the look-alikes stand alone.
@@ -17,7 +19,10 @@ pub(crate) fn k8s_io() -> Option<PathBuf> {
     if tree.is_dir() {
         return Some(tree);
     }
-    println!(
+    // Written past the test harness, which would swallow it.
+    let mut stderr = std::io::stderr();
+    let _ = writeln!(
+        stderr,
         "no real manifests at {}: set LANDFALL_SHARED; only generated trees were tested",
         tree.display()
     );
@@ -88,4 +93,50 @@ fn both_trees_are_read_from_the_folder_above_them() {
     };
     let both = [apart("registry.k8s.io"), apart("artifacts")].concat();
     assert_eq!(hashes(&parsed.findings), hashes(&both));
+}
+
+#[test]
+fn the_registry_tree_is_planned_once_a_public_name_not_once_a_mirror() {
+    let Some(k8s_io) = k8s_io() else { return };
+    let parsed = parse(&read(&k8s_io.join("registry.k8s.io")));
+    let mut registries: Vec<String> = parsed
+        .projects
+        .iter()
+        .flat_map(|project| &project.destinations)
+        .map(|destination| {
+            let (host, _) = destination.split_once('/').unwrap();
+            format!("{host}/k8s-artifacts-prod/images")
+        })
+        .collect();
+    registries.sort();
+    registries.dedup();
+    assert_eq!(registries.len(), 22);
+    let rules = [ProductionRule {
+        registries,
+        ..ProductionRule::default()
+    }];
+    let mut catalog = Catalog::default();
+    let options = PlanOptions::default();
+    let first = plan(&parsed, &rules, &catalog, &options);
+    assert_eq!(first.projects, 75);
+    assert_eq!(first.destination_edges, 720_478);
+    assert_eq!(first.set.len(), 32_748);
+    assert_eq!(first.refused, []);
+    let pause = "pause:3.9".parse().unwrap();
+    assert!(first.set.iter().any(|asked| asked.name == pause));
+    assert_eq!(first.findings, parsed.findings);
+
+    execute(&mut catalog, &first);
+    let second = plan(&parsed, &rules, &catalog, &options);
+    assert!(second.is_empty());
+    assert_eq!(second.unchanged.len(), 32_748);
+}
+
+#[test]
+fn the_artifacts_tree_is_planned_without_the_conflicting_paths() {
+    let Some(k8s_io) = k8s_io() else { return };
+    let parsed = parse(&read(&k8s_io.join("artifacts")));
+    let plan = plan(&parsed, &[], &Catalog::default(), &PlanOptions::default());
+    assert_eq!(plan.set.len(), 3_937 - 6);
+    assert_eq!(plan.refused, []);
 }

@@ -1,9 +1,11 @@
 //! Trees from literals and from directories.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use landfall_promotion::{Finding, SourceFile, Tree, layout};
+use landfall_catalog::{Catalog, Commit, Digest, Entry, MediaType, Name, Object};
+use landfall_promotion::{Finding, Plan, SourceFile, Tree, layout};
 
 /// A tree of the given files.
 pub(crate) fn tree(files: &[(&str, &str)]) -> Tree {
@@ -55,4 +57,70 @@ pub(crate) fn drawn(findings: &[Finding]) -> String {
         })
         .collect();
     drawn.join("\n\n")
+}
+
+/// Production in which each name means the object of that content.
+pub(crate) fn production(names: &[(&str, &str)]) -> Catalog {
+    let mut catalog = Catalog::default();
+    let names: Vec<_> = names
+        .iter()
+        .map(|(name, content)| (name.parse().unwrap(), Digest::of(content.as_bytes())))
+        .collect();
+    revise(&mut catalog, &names, &[], &[]);
+    catalog
+}
+
+/// One more revision of a catalog.
+pub(crate) fn revise(
+    catalog: &mut Catalog,
+    set: &[(Name, Digest)],
+    removed: &[Name],
+    withdrawn: &[Digest],
+) {
+    let mut entries = Vec::new();
+    let mut added = BTreeSet::new();
+    for (_, digest) in set {
+        if catalog.ordinal(digest).is_none() && added.insert(*digest) {
+            entries.push(Entry::ObjectAdded(Object {
+                digest: *digest,
+                size: 1,
+                media_type: MediaType::octet_stream(),
+                children: Vec::new(),
+                referrer: None,
+                pieces: None,
+            }));
+        }
+    }
+    entries.extend(set.iter().map(|(name, digest)| Entry::NameSet {
+        name: name.clone(),
+        digest: *digest,
+    }));
+    entries.extend(removed.iter().map(|name| Entry::NameRemoved {
+        name: name.clone(),
+        reason: String::new(),
+    }));
+    entries.extend(withdrawn.iter().map(|digest| Entry::Withdrawn {
+        digest: *digest,
+        reason: "it is malware".to_owned(),
+    }));
+    entries.push(Entry::Commit(Commit {
+        revision: catalog.revision().next(),
+        time: 0,
+        who: String::new(),
+        why: String::new(),
+        source: String::new(),
+        plan: None,
+        operation: String::new(),
+    }));
+    catalog.apply(&entries).unwrap();
+}
+
+/// What executing a plan does to the catalog, if everything is in staging.
+pub(crate) fn execute(catalog: &mut Catalog, plan: &Plan) {
+    let set: Vec<_> = plan
+        .set
+        .iter()
+        .map(|asked| (asked.name.clone(), asked.digest))
+        .collect();
+    revise(catalog, &set, &plan.removed, &[]);
 }
