@@ -2,12 +2,14 @@
 
 mod entry;
 mod fleet;
+mod readiness;
 
 pub use entry::{decode_entry, encode_entry};
 pub use fleet::{
     MAX_MIRROR_NAME, health_from_wire, health_to_wire, mirror_from_start, mirror_from_wire,
     mirror_to_wire, place_from_wire, place_to_wire, state_from_wire, state_to_wire,
 };
+pub use readiness::{ReadinessAssembler, readiness_to_wire};
 
 use landfall_catalog::Digest;
 use thiserror::Error;

@@ -1,85 +1,47 @@
 //! Readiness reports: a header, 65,536-ordinal blocks, an end marker.
 //!
 //! A report is nothing until its end marker has come: "not reported" is never
-//! "empty". Everything is bounded before it is decoded, because an agent may be
-//! anybody's program.
+//! "empty". What is kept until then is bounded by the size of the catalog,
+//! because an agent may be anybody's program.
 
 use bytes::Bytes;
-use landfall_catalog::{LogPosition, Readiness, TreeHash, decode_block};
-use roaring::RoaringBitmap;
+use landfall_catalog::{
+    BlockSet, LogPosition, MAX_BLOCK_BYTES, Readiness, ReadinessBlock, ReadinessHeader, TreeHash,
+};
 
 use super::{WireError, digest, digest_to_wire, invalid};
 use crate::v1::{self, readiness_chunk::Kind};
 
-/// Blocks of 65,536 ordinals that one set can have: all of u32.
-pub const MAX_BLOCKS_PER_SET: u32 = 1 << 16;
-
-/// A report as chunks, each at most a block's size (about 8 KiB and a few bytes).
+/// A report as chunks, each at most a block's size (about 8 KiB and a few
+/// bytes). `wanted` is the number of objects that the mirror wants.
 #[must_use]
 pub fn readiness_to_wire(readiness: &Readiness, wanted: u64) -> Vec<v1::ReadinessChunk> {
-    let mut chunks = vec![v1::ReadinessChunk {
-        kind: Some(Kind::Header(v1::ReadinessHeader {
-            through: readiness.through,
-            names_through: readiness.names_through,
-            filter: digest_to_wire(&readiness.filter),
-            log_origin: readiness.log.origin.clone(),
-            log_size: readiness.log.size,
-            log_root: Bytes::copy_from_slice(readiness.log.root.as_bytes()),
-            wanted,
-        })),
-    }];
-    let sets = [
-        (v1::OrdinalSet::Missing, &readiness.missing),
-        (v1::OrdinalSet::Extra, &readiness.extra),
-    ];
+    let header = readiness.header();
+    let chunk = |kind| v1::ReadinessChunk { kind: Some(kind) };
+    let mut chunks = vec![chunk(Kind::Header(v1::ReadinessHeader {
+        through: header.through,
+        names_through: header.names_through,
+        filter: digest_to_wire(&header.filter),
+        log_origin: header.log.origin,
+        log_size: header.log.size,
+        log_root: Bytes::copy_from_slice(header.log.root.as_bytes()),
+        wanted,
+    }))];
     let mut blocks = 0;
-    for (set, members) in sets {
-        for (block, members) in split(members) {
-            blocks += 1;
-            chunks.push(v1::ReadinessChunk {
-                kind: Some(Kind::Block(v1::ReadinessBlock {
-                    set: set.into(),
-                    block,
-                    roaring: serialise(&members),
-                })),
-            });
-        }
+    for block in readiness.blocks() {
+        blocks += 1;
+        chunks.push(chunk(Kind::Block(v1::ReadinessBlock {
+            set: match block.set {
+                BlockSet::Missing => v1::OrdinalSet::Missing,
+                BlockSet::Extra => v1::OrdinalSet::Extra,
+            }
+            .into(),
+            block: block.block.into(),
+            roaring: block.bytes.into(),
+        })));
     }
-    chunks.push(v1::ReadinessChunk {
-        kind: Some(Kind::End(v1::ReadinessEnd { blocks })),
-    });
+    chunks.push(chunk(Kind::End(v1::ReadinessEnd { blocks })));
     chunks
-}
-
-fn split(members: &RoaringBitmap) -> Vec<(u32, RoaringBitmap)> {
-    let mut blocks: Vec<(u32, RoaringBitmap)> = Vec::new();
-    let mut next = members.min();
-    while let Some(first) = next {
-        let block = first >> 16;
-        let from = block << 16;
-        let to = from | 0xffff;
-        let mut inside = members.clone();
-        inside.remove_range(..from);
-        if to < u32::MAX {
-            inside.remove_range(to + 1..);
-        }
-        inside.optimize();
-        blocks.push((block, inside));
-        next = match to.checked_add(1) {
-            Some(after) => members.range(after..).next(),
-            None => None,
-        };
-    }
-    blocks
-}
-
-fn serialise(members: &RoaringBitmap) -> Bytes {
-    let mut bytes = Vec::with_capacity(members.serialized_size());
-    // Writing into a Vec cannot fail.
-    if members.serialize_into(&mut bytes).is_err() {
-        bytes.clear();
-    }
-    bytes.into()
 }
 
 /// Puts a report together from its chunks.
@@ -90,10 +52,9 @@ pub struct ReadinessAssembler {
 
 #[derive(Debug)]
 struct Partial {
-    readiness: Readiness,
+    header: ReadinessHeader,
     wanted: u64,
-    blocks: u32,
-    last: Option<(v1::OrdinalSet, u32)>,
+    blocks: Vec<ReadinessBlock>,
 }
 
 impl ReadinessAssembler {
@@ -110,93 +71,80 @@ impl ReadinessAssembler {
         objects: u32,
     ) -> Result<Option<(Readiness, u64)>, WireError> {
         let taken = self.partial.take();
+        let begun = || taken.ok_or(WireError::Missing("readiness.header"));
         match chunk.kind {
             None => Err(WireError::Missing("readiness.kind")),
             Some(Kind::Header(header)) => {
-                self.partial = Some(Partial::start(header, objects)?);
+                self.partial = Some(Partial {
+                    wanted: header.wanted,
+                    header: header_from_wire(header)?,
+                    blocks: Vec::new(),
+                });
                 Ok(None)
             }
             Some(Kind::Block(block)) => {
-                let mut partial = taken.ok_or(WireError::Missing("readiness.header"))?;
-                partial.add(&block, objects)?;
+                let mut partial = begun()?;
+                partial.add(block, objects)?;
                 self.partial = Some(partial);
                 Ok(None)
             }
-            Some(Kind::End(end)) => {
-                let partial = taken.ok_or(WireError::Missing("readiness.header"))?;
-                if end.blocks != partial.blocks {
-                    return Err(WireError::Invalid {
-                        field: "readiness.end.blocks",
-                        why: format!("{} were announced, {} came", end.blocks, partial.blocks),
-                    });
-                }
-                Ok(Some((partial.readiness, partial.wanted)))
-            }
+            Some(Kind::End(end)) => begun()?.finish(end.blocks, objects).map(Some),
         }
     }
 }
 
-impl Partial {
-    fn start(header: v1::ReadinessHeader, objects: u32) -> Result<Self, WireError> {
-        if header.through > objects {
-            return Err(WireError::Invalid {
-                field: "readiness.through",
-                why: format!("{} of {objects} objects", header.through),
-            });
-        }
-        Ok(Self {
-            readiness: Readiness {
-                through: header.through,
-                missing: RoaringBitmap::new(),
-                extra: RoaringBitmap::new(),
-                names_through: header.names_through,
-                filter: digest("readiness.filter", &header.filter)?,
-                log: LogPosition {
-                    origin: header.log_origin,
-                    size: header.log_size,
-                    root: TreeHash::from_raw(
-                        header
-                            .log_root
-                            .as_ref()
-                            .try_into()
-                            .map_err(invalid("readiness.log_root"))?,
-                    ),
-                },
-            },
-            wanted: header.wanted,
-            blocks: 0,
-            last: None,
-        })
-    }
+fn header_from_wire(header: v1::ReadinessHeader) -> Result<ReadinessHeader, WireError> {
+    let root: [u8; 32] = header
+        .log_root
+        .as_ref()
+        .try_into()
+        .map_err(invalid("readiness.log_root"))?;
+    Ok(ReadinessHeader {
+        through: header.through,
+        names_through: header.names_through,
+        filter: digest("readiness.filter", &header.filter)?,
+        log: LogPosition {
+            origin: header.log_origin,
+            size: header.log_size,
+            root: TreeHash::from_raw(root),
+        },
+    })
+}
 
-    fn add(&mut self, wire: &v1::ReadinessBlock, objects: u32) -> Result<(), WireError> {
-        let set = wire.set();
-        let target = match set {
-            v1::OrdinalSet::Missing => &mut self.readiness.missing,
-            v1::OrdinalSet::Extra => &mut self.readiness.extra,
+impl Partial {
+    fn add(&mut self, wire: v1::ReadinessBlock, objects: u32) -> Result<(), WireError> {
+        const FIELD: &str = "readiness.block";
+        let most_blocks = 2 * ((objects >> 16) as usize + 1);
+        let set = match wire.set() {
+            v1::OrdinalSet::Missing => BlockSet::Missing,
+            v1::OrdinalSet::Extra => BlockSet::Extra,
             v1::OrdinalSet::Unspecified => {
-                return Err(WireError::Invalid {
-                    field: "readiness.block.set",
-                    why: format!("{} is not known", wire.set),
-                });
+                return Err(invalid(FIELD)(format!("set {} is not known", wire.set)));
             }
         };
-        if self
-            .last
-            .is_some_and(|(last, block)| last == set && block >= wire.block)
-        {
-            return Err(WireError::Invalid {
-                field: "readiness.block.block",
-                why: format!("{} is out of order", wire.block),
-            });
+        if self.blocks.len() >= most_blocks || wire.roaring.len() > MAX_BLOCK_BYTES {
+            return Err(invalid(FIELD)(format!(
+                "more than a catalog of {objects} objects can need"
+            )));
         }
-        let block = u16::try_from(wire.block).map_err(invalid("readiness.block.block"))?;
-        let members = decode_block(&wire.roaring, block, objects)
-            .map_err(invalid("readiness.block.roaring"))?;
-        *target |= members;
-        self.last = Some((set, wire.block));
-        self.blocks += 1;
+        self.blocks.push(ReadinessBlock {
+            set,
+            block: u16::try_from(wire.block).map_err(invalid(FIELD))?,
+            bytes: wire.roaring.into(),
+        });
         Ok(())
+    }
+
+    fn finish(self, announced: u32, objects: u32) -> Result<(Readiness, u64), WireError> {
+        if announced as usize != self.blocks.len() {
+            return Err(invalid("readiness.end.blocks")(format!(
+                "{announced} were announced, {} came",
+                self.blocks.len()
+            )));
+        }
+        Readiness::from_blocks(self.header, &self.blocks, objects)
+            .map(|readiness| (readiness, self.wanted))
+            .map_err(|error| invalid("readiness")(crate::status::chain(&error)))
     }
 }
 
@@ -237,6 +185,7 @@ mod tests {
     #[test]
     fn a_report_survives_the_wire_block_by_block() {
         let chunks = readiness_to_wire(&report(), 12);
+        // Ordinals of blocks 0, 1, 3 are missing, of block 3 extra.
         assert_eq!(chunks.len(), 1 + 3 + 1 + 1);
         let (back, wanted) = assemble(chunks, OBJECTS).unwrap().unwrap();
         assert_eq!(back, report());
@@ -262,9 +211,18 @@ mod tests {
         let mut chunks = readiness_to_wire(&report(), 12);
         chunks.swap(1, 2);
         assert!(assemble(chunks, OBJECTS).is_err());
-        let chunks = readiness_to_wire(&report(), 12);
-        assert!(assemble(chunks, 200_600).is_err());
-        let chunks = readiness_to_wire(&report(), 12);
-        assert!(assemble(chunks, 100).is_err());
+        for objects in [200_600, 100] {
+            let chunks = readiness_to_wire(&report(), 12);
+            assert!(assemble(chunks, objects).is_err());
+        }
+    }
+
+    #[test]
+    fn more_blocks_than_the_catalog_can_need_are_refused_before_they_are_kept() {
+        let mut chunks = readiness_to_wire(&report(), 12);
+        let block = chunks[1].clone();
+        chunks.truncate(1);
+        chunks.extend(std::iter::repeat_n(block, 11));
+        assert!(assemble(chunks, OBJECTS).is_err());
     }
 }
