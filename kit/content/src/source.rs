@@ -20,7 +20,7 @@ use crate::transfer::SourceFault;
 pub use base::{BaseError, FileBase};
 pub use file::FileSource;
 pub use http::HttpSource;
-pub(crate) use http::{next_hop, status_error};
+pub(crate) use http::{body, next_hop, status_error};
 pub use object::ObjectStoreSource;
 
 /// A place that one object can be read from, from any position on.

@@ -1,0 +1,235 @@
+//! Tokens as registries want them (the distribution project's token
+//! authentication): a 401 says where to get one and for what.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderMap, HeaderValue};
+use landfall_runtime::bounded::read_response;
+use landfall_runtime::dial::is_loopback;
+use serde::Deserialize;
+use url::Url;
+
+use crate::source::{SourceError, SourceErrorKind, status_error};
+
+/// Longest answer of a token server.
+const MAX_TOKEN_ANSWER: usize = 64 << 10;
+/// Tokens kept, one a repository.
+const MAX_TOKENS: usize = 1_000;
+
+/// Who reads a registry.
+#[derive(Clone, Default)]
+pub enum RegistryAuth {
+    /// Anybody.
+    #[default]
+    Anonymous,
+    /// An account.
+    Basic {
+        /// Its name.
+        username: String,
+        /// Its password or access token.
+        password: String,
+    },
+}
+
+impl fmt::Debug for RegistryAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anonymous => "Anonymous",
+            Self::Basic { .. } => "Basic",
+        })
+    }
+}
+
+/// Tokens by scope. One that ran out is refused by the registry and replaced.
+pub(super) struct Tokens {
+    client: reqwest::Client,
+    basic: Option<HeaderValue>,
+    /// Plain http to token servers only if the registry itself is local.
+    local: bool,
+    held: Mutex<HashMap<String, HeaderValue>>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tokens")
+    }
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+impl Tokens {
+    pub(super) fn new(client: reqwest::Client, auth: RegistryAuth, registry: &Url) -> Self {
+        let basic = match auth {
+            RegistryAuth::Anonymous => None,
+            RegistryAuth::Basic { username, password } => {
+                let encoded = BASE64_STANDARD.encode(format!("{username}:{password}"));
+                secret(&format!("Basic {encoded}"))
+            }
+        };
+        Self {
+            client,
+            basic,
+            local: is_loopback(registry),
+            held: Mutex::default(),
+        }
+    }
+
+    /// What to send with a request without being asked.
+    pub(super) fn held(&self, scope: &str) -> Option<HeaderValue> {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(scope)
+            .cloned()
+    }
+
+    /// What to send after a 401 with these headers.
+    pub(super) async fn renew(
+        &self,
+        scope: &str,
+        headers: &HeaderMap,
+    ) -> Result<HeaderValue, SourceError> {
+        let challenges = headers.get_all(WWW_AUTHENTICATE);
+        let challenges = challenges.iter().filter_map(|value| value.to_str().ok());
+        let mut bearer = None;
+        let mut wants_basic = false;
+        for challenge in challenges {
+            bearer = bearer.or_else(|| Bearer::parse(challenge));
+            wants_basic |= challenge
+                .get(..6)
+                .is_some_and(|scheme| scheme.eq_ignore_ascii_case("basic "));
+        }
+        let authorization = match (bearer, &self.basic) {
+            (Some(bearer), _) => self.token(&bearer, scope).await?,
+            (None, Some(basic)) if wants_basic => basic.clone(),
+            (None, _) => return Err(refused("wants other credentials")),
+        };
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= MAX_TOKENS {
+            held.clear();
+        }
+        held.insert(scope.to_owned(), authorization.clone());
+        Ok(authorization)
+    }
+
+    async fn token(&self, bearer: &Bearer, scope: &str) -> Result<HeaderValue, SourceError> {
+        let mut realm: Url = bearer
+            .realm
+            .parse()
+            .map_err(|_| refused("has no token server"))?;
+        let allowed = realm.scheme() == "https"
+            || (self.local && realm.scheme() == "http" && is_loopback(&realm));
+        if !allowed {
+            return Err(refused("has a token server that is not secure"));
+        }
+        realm.query_pairs_mut().append_pair("scope", scope);
+        if let Some(service) = &bearer.service {
+            realm.query_pairs_mut().append_pair("service", service);
+        }
+        let mut request = self.client.get(realm);
+        if let Some(basic) = &self.basic {
+            request = request.header(http::header::AUTHORIZATION, basic.clone());
+        }
+        let response = request.send().await.map_err(|error| {
+            SourceError::transient("the token server did not answer").caused_by(error.without_url())
+        })?;
+        if !response.status().is_success() {
+            let mut error = status_error(response.status(), response.headers());
+            error.detail = format!("the token server {}", error.detail);
+            return Err(error);
+        }
+        let bytes = read_response(response, MAX_TOKEN_ANSWER)
+            .await
+            .map_err(|error| {
+                SourceError::broken("the token server's answer is not readable").caused_by(error)
+            })?;
+        // What serde says could quote the token.
+        let granted: Granted = serde_json::from_slice(&bytes)
+            .map_err(|_| SourceError::broken("the token server sent no token"))?;
+        granted
+            .token
+            .or(granted.access_token)
+            .and_then(|token| secret(&format!("Bearer {token}")))
+            .ok_or_else(|| SourceError::broken("the token server sent no token"))
+    }
+}
+
+fn refused(detail: &str) -> SourceError {
+    SourceError::new(SourceErrorKind::Refused, detail)
+}
+
+fn secret(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Bearer {
+    realm: String,
+    service: Option<String>,
+}
+
+impl Bearer {
+    /// `Bearer realm="…",service="…"` (RFC 6750 section 3).
+    fn parse(challenge: &str) -> Option<Self> {
+        let (scheme, mut rest) = challenge.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        let (mut realm, mut service) = (None, None);
+        while let Some((key, after)) = rest.split_once("=\"") {
+            let (value, after) = after.split_once('"')?;
+            match key.trim_matches([' ', ',']).to_ascii_lowercase().as_str() {
+                "realm" => realm = Some(value.to_owned()),
+                "service" => service = Some(value.to_owned()),
+                _ => {}
+            }
+            rest = after;
+        }
+        Some(Self {
+            realm: realm?,
+            service,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn challenges_name_realm_and_service_in_any_order() {
+        let bearer = |realm: &str, service: Option<&str>| {
+            Some(Bearer {
+                realm: realm.to_owned(),
+                service: service.map(str::to_owned),
+            })
+        };
+        for (challenge, expected) in [
+            (
+                r#"Bearer realm="https://a/token",service="a",scope="b""#,
+                bearer("https://a/token", Some("a")),
+            ),
+            (
+                r#"bearer service="a", realm="https://a/t?x=1,2""#,
+                bearer("https://a/t?x=1,2", Some("a")),
+            ),
+            (r#"Bearer realm="r""#, bearer("r", None)),
+            (r#"Bearer realm="r"#, None),
+            (r#"Bearer service="s""#, None),
+            (r#"Basic realm="r""#, None),
+            ("Bearer", None),
+        ] {
+            assert_eq!(Bearer::parse(challenge), expected, "{challenge}");
+        }
+    }
+}
