@@ -80,7 +80,7 @@ rules! {
     UNMATCHED_DESTINATION = Info, false, "unmatched-destination", "no production rule publishes this destination";
     UNPUBLISHED_PROJECT = Warning, false, "unpublished-project", "add a [[production]] rule that matches one of the project's destinations";
     TOO_MANY_PREFIXES = Error, true, "too-many-prefixes", "map the project's destinations to fewer public prefixes";
-    PRUNE_SKIPPED = Warning, false, "prune-skipped", "mend or acknowledge the project's faults; only then is it known what its manifests no longer list";
+    PRUNE_SKIPPED = Warning, false, "prune-skipped", "mend the project's faults; only then is it known what its manifests no longer list";
 }
 
 #[cfg(test)]

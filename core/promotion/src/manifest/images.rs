@@ -84,6 +84,7 @@ pub(crate) fn read_images(
         Value::Null => &[],
         Value::Scalar { .. } | Value::Mapping(_) | Value::Alias => {
             wrong_shape(source, reporter, &node, "images.yaml", "a list of images");
+            images.quarantined += 1;
             return images;
         }
     };

@@ -5,8 +5,8 @@
 //!
 //! - A name belongs to the projects with the longest public prefix above it. If
 //!   one of those is a neighbour, or left out of the tree, the name stays.
-//! - Of a project with quarantined entries nothing is removed: what its manifests
-//!   list is not known.
+//! - Of a project with any error or warning in its manifests nothing is removed:
+//!   what they list is not known.
 //! - The empty prefix lies above everybody's names: there only tags and roots of
 //!   repositories that are still listed are removed, and no files.
 //! - A signature, attestation or SBOM (a cosign tag) stays as long as its subject
@@ -18,6 +18,7 @@ use landfall_catalog::{Catalog, Name, Repository};
 
 use super::PlanOptions;
 use crate::finding::{Finding, finding};
+use crate::manifest::layout::place;
 use crate::mutable::cosign_subject;
 use crate::parse::{Parsed, owner};
 use crate::project::Kind;
@@ -85,6 +86,7 @@ pub(super) fn removed(
     let mut prune = Prune {
         parsed,
         owners,
+        faulty: faulty(parsed),
         doubtful: BTreeSet::new(),
         removed: Vec::new(),
     };
@@ -109,9 +111,27 @@ pub(super) fn removed(
     removed
 }
 
+/// Also what leaves no entry out makes a project doubtful: a misspelt `files:`
+/// is a list without files.
+fn faulty(parsed: &Parsed) -> HashSet<&str> {
+    let quarantined = parsed
+        .projects
+        .iter()
+        .filter(|project| project.quarantined > 0)
+        .map(|project| project.name.as_str());
+    let found = parsed
+        .findings
+        .iter()
+        .filter(|finding| finding.fails(true))
+        .filter_map(|finding| Some(place(&finding.file)?.project));
+    quarantined.chain(found).collect()
+}
+
 struct Prune<'a> {
     parsed: &'a Parsed,
     owners: &'a Owners<'a>,
+    /// Names of the projects with faults in their manifests.
+    faulty: HashSet<&'a str>,
     /// Projects that something was kept of because their manifests have faults.
     doubtful: BTreeSet<usize>,
     removed: Vec<Name>,
@@ -177,7 +197,8 @@ impl Prune<'_> {
             match *owner {
                 Owner::Neighbour => return,
                 Owner::Project(index) => {
-                    if self.parsed.projects[index].quarantined > 0 || !sound {
+                    let name = self.parsed.projects[index].name.as_str();
+                    if self.faulty.contains(name) || !sound {
                         self.doubtful.insert(index);
                         sound = false;
                     }

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use landfall_catalog::{Catalog, Digest, Name};
 use landfall_promotion::{
-    Kind, MutableNames, Neighbour, Plan, PlanOptions, ProductionRule, SourceFile, Tree, parse, plan,
+    Finding, Kind, MutableNames, Neighbour, Plan, PlanOptions, ProductionRule, SourceFile, Tree,
+    parse, plan,
 };
 use proptest::prelude::*;
 
@@ -313,22 +314,50 @@ fn under_the_empty_prefix_only_listed_repositories_are_pruned() {
 
 #[test]
 fn nothing_is_pruned_of_a_project_whose_manifests_have_faults() {
-    let mut tree = images("p", "prod/p", &["a 1 v1"]);
-    tree.files[1]
-        .text
-        .push_str("- name: a\n  dmap: {sha256:12: [v0]}\n");
-    let catalog = production(&[("prod/p/a:v1", "1"), ("prod/p/a:v0", "0")]);
     let prune = PlanOptions {
         prune: true,
         ..PlanOptions::default()
     };
-    check(&tree, &catalog, &prune, &["unchanged prod/p/a:v1"]);
-    let findings = planned(&tree, &catalog, &prune).findings;
-    assert!(
-        findings
-            .iter()
-            .any(|finding| finding.rule == "prune-skipped")
-    );
+    let catalog = production(&[
+        ("prod/p/a:v1", "1"),
+        ("prod/p/a:v0", "0"),
+        ("bin/p/x", "1"),
+        ("bin/p/y", "0"),
+    ]);
+    let sound_images = images("p", "prod/p", &["a 1 v1"]);
+    let sound_files = files("q", "bin/p", &["x 1"]);
+    let both = together([sound_images.clone(), sound_files.clone()]);
+    let removed = planned(&both, &catalog, &prune).removed;
+    assert_eq!(removed.len(), 2);
+
+    let faults: [fn(&mut String); 5] = [
+        |text| text.push_str("- name: a\n  dmap: {sha256:12: [v0]}\n"),
+        |text| text.insert_str(0, "x: "),
+        |text| text.insert(0, '['),
+        |text| *text = "images: []\n".to_owned(),
+        |text| *text = text.replace("name", "nome"),
+    ];
+    for fault in faults {
+        let mut tree = sound_images.clone();
+        fault(&mut tree.files[1].text);
+        let plan = planned(&tree, &catalog, &prune);
+        assert_eq!(plan.removed, [], "{}", tree.files[1].text);
+        let skipped = |finding: &&Finding| finding.rule == "prune-skipped";
+        assert_eq!(plan.findings.iter().filter(skipped).count(), 1);
+    }
+
+    let faults: [fn(&mut String); 4] = [
+        |text| *text = text.replace("files:", "file:"),
+        |text| *text = text.replace("sha256:", "sha-256:"),
+        |text| *text = "files: []\n".to_owned(),
+        |text| text.clear(),
+    ];
+    for fault in faults {
+        let mut tree = sound_files.clone();
+        fault(&mut tree.files[1].text);
+        let plan = planned(&tree, &catalog, &prune);
+        assert_eq!(plan.removed, [], "{}", tree.files[1].text);
+    }
 }
 
 #[test]
