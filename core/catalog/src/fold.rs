@@ -16,6 +16,8 @@ mod seeded;
 #[cfg(test)]
 mod model;
 
+use std::fmt;
+
 use crate::digest::Digest;
 use crate::entry::{Commit, Entry};
 use crate::liveness::Liveness;
@@ -43,7 +45,6 @@ pub const MAX_NAMES: u32 = 1 << 28;
 /// The state of the catalog at some revision.
 ///
 /// [`Catalog::default`] is the empty catalog before the first revision.
-#[derive(Debug)]
 pub struct Catalog {
     objects: Objects,
     names: Names,
@@ -129,6 +130,19 @@ pub enum FoldFault {
     /// The object is not withdrawn.
     #[error("object {0} is not withdrawn")]
     NotWithdrawn(Digest),
+}
+
+/// A summary: the whole would be millions of lines.
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog")
+            .field("revision", &self.revision())
+            .field("log_size", &self.log_size)
+            .field("objects", &self.object_count())
+            .field("names", &self.name_count())
+            .field("live", &self.live_count())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Catalog {

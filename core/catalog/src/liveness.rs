@@ -13,7 +13,7 @@ use crate::fold::Objects;
 use crate::object::Ordinal;
 
 /// Counts by object, and the sets that follow from them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Liveness {
     counts: Vec<u32>,
     live: RoaringBitmap,

@@ -11,7 +11,7 @@ use crate::fold::{Objects, RepositoryId};
 use crate::object::Ordinal;
 
 /// Counts by repository and object.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Membership {
     repositories: Vec<Counts>,
 }

@@ -360,4 +360,19 @@ mod tests {
             Err(PinError::Key(_))
         ));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_text_is_a_key_only_in_its_one_spelling(text in "[a+]{1,3}[+][0-9a-fA-F]{8}[+][A-Za-z0-9+/=]{40,48}") {
+            if let Ok(key) = text.parse::<VerifierKey>() {
+                proptest::prop_assert_eq!(key.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn no_changed_character_of_a_key_goes_unseen(at in 0..FOO.len(), with in "[ -~]") {
+            let changed = format!("{}{with}{}", &FOO[..at], &FOO[at + 1..]);
+            proptest::prop_assert_eq!(changed.parse::<VerifierKey>().is_ok(), changed == FOO);
+        }
+    }
 }

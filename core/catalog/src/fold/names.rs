@@ -34,7 +34,6 @@ impl RepositoryId {
 struct NameId(u32);
 
 /// All names in force.
-#[derive(Debug)]
 pub(super) struct Names {
     seed: Seed,
     slots: Vec<Option<Slot>>,
@@ -47,14 +46,12 @@ pub(super) struct Names {
     by_object: BTreeSet<(Ordinal, NameId)>,
 }
 
-#[derive(Debug)]
 struct Slot {
     key: Key,
     record: NameRecord,
 }
 
 /// A name without what its slot and tables say already.
-#[derive(Debug)]
 enum Key {
     File(FilePath),
     Tag(RepositoryId, Tag),
@@ -62,7 +59,6 @@ enum Key {
     Root(RepositoryId),
 }
 
-#[derive(Debug)]
 struct RepositoryNames {
     repository: Repository,
     tags: BTreeMap<Tag, NameId>,
@@ -100,10 +96,7 @@ impl Names {
     }
 
     pub(super) fn file(&self, path: &str) -> Option<NameRecord> {
-        let hash = self.seed.hash_text(path);
-        let is_it = |id: &NameId| path_in(&self.slots, *id) == Some(path);
-        let id = self.files_by_hash.find(hash, is_it)?;
-        self.record(*id)
+        self.record(self.find_file(path)?)
     }
 
     pub(super) fn tag(&self, repository: &str, tag: &str) -> Option<NameRecord> {
@@ -270,7 +263,7 @@ impl Names {
 
     fn find(&self, name: &Name) -> Option<NameId> {
         match name {
-            Name::File(path) => self.files.get(path).copied(),
+            Name::File(path) => self.find_file(path.as_str()),
             Name::Tag(repository, tag) => {
                 let names = self.names_in(repository.as_str())?;
                 names.tags.get(tag).copied()
@@ -280,6 +273,13 @@ impl Names {
                 names.roots.get(digest).copied()
             }
         }
+    }
+
+    fn find_file(&self, path: &str) -> Option<NameId> {
+        let is_it = |id: &NameId| path_in(&self.slots, *id) == Some(path);
+        self.files_by_hash
+            .find(self.seed.hash_text(path), is_it)
+            .copied()
     }
 
     fn names_in(&self, repository: &str) -> Option<&RepositoryNames> {

@@ -1,6 +1,7 @@
 //! Objects by ordinal and by digest: append-only, 60-odd bytes each.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
@@ -11,7 +12,6 @@ use crate::digest::Digest;
 use crate::object::{MediaType, Object, Ordinal, Referrer};
 
 /// All objects ever added.
-#[derive(Debug)]
 pub(crate) struct Objects {
     seed: Seed,
     records: Vec<Record>,
@@ -21,13 +21,13 @@ pub(crate) struct Objects {
     edges: Vec<Ordinal>,
     media_types: Vec<MediaType>,
     media_type_ids: HashMap<MediaType, u32, Seed>,
-    /// Digests of piece lists, for the objects that have one.
-    pieces: HashMap<Ordinal, Digest, Seed>,
-    referrers: HashMap<Ordinal, Box<Referrer>, Seed>,
+    /// Digests of piece lists, for the objects that have one, by ordinal.
+    pieces: Vec<(Ordinal, Digest)>,
+    /// The objects that refer to another, by ordinal.
+    referrers: Vec<(Ordinal, Box<Referrer>)>,
     by_subject: HashMap<Digest, Vec<Ordinal>, Seed>,
 }
 
-#[derive(Debug)]
 struct Record {
     digest: Digest,
     size: u64,
@@ -38,7 +38,7 @@ struct Record {
 }
 
 /// An object of the catalog.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct ObjectRef<'a> {
     objects: &'a Objects,
     record: &'a Record,
@@ -79,13 +79,25 @@ impl<'a> ObjectRef<'a> {
     /// What it refers to, if it is a referrer.
     #[must_use]
     pub fn referrer(&self) -> Option<&'a Referrer> {
-        self.objects.referrers.get(&self.ordinal).map(AsRef::as_ref)
+        find(&self.objects.referrers, self.ordinal).map(AsRef::as_ref)
     }
 
     /// Digest of its piece list, if it has one.
     #[must_use]
     pub fn pieces(&self) -> Option<&'a Digest> {
-        self.objects.pieces.get(&self.ordinal)
+        find(&self.objects.pieces, self.ordinal)
+    }
+}
+
+impl fmt::Debug for ObjectRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectRef")
+            .field("ordinal", &self.ordinal)
+            .field("digest", self.digest())
+            .field("size", &self.size())
+            .field("media_type", self.media_type())
+            .field("children", &self.children())
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,8 +110,8 @@ impl Objects {
             edges: Vec::new(),
             media_types: Vec::new(),
             media_type_ids: HashMap::with_hasher(seed),
-            pieces: HashMap::with_hasher(seed),
-            referrers: HashMap::with_hasher(seed),
+            pieces: Vec::new(),
+            referrers: Vec::new(),
             by_subject: HashMap::with_hasher(seed),
         }
     }
@@ -205,14 +217,14 @@ impl Objects {
             edges_end,
         });
         if let Some(pieces) = object.pieces {
-            self.pieces.insert(ordinal, pieces);
+            self.pieces.push((ordinal, pieces));
         }
         if let Some(referrer) = &object.referrer {
             self.by_subject
                 .entry(referrer.subject)
                 .or_default()
                 .push(ordinal);
-            self.referrers.insert(ordinal, Box::new(referrer.clone()));
+            self.referrers.push((ordinal, Box::new(referrer.clone())));
         }
         Ok(())
     }
@@ -227,8 +239,8 @@ impl Objects {
             if let Ok(slot) = self.by_digest.find_entry(hash, |known| *known == ordinal) {
                 slot.remove();
             }
-            self.pieces.remove(&ordinal);
-            if let Some(referrer) = self.referrers.remove(&ordinal)
+            self.pieces.pop_if(|(of, _)| *of == ordinal);
+            if let Some((_, referrer)) = self.referrers.pop_if(|(of, _)| *of == ordinal)
                 && let Some(of_subject) = self.by_subject.get_mut(&referrer.subject)
             {
                 of_subject.pop();
@@ -260,6 +272,12 @@ impl Objects {
         self.media_type_ids.insert(media_type.clone(), id);
         id
     }
+}
+
+/// The value of `ordinal` in a list sorted by ordinal.
+fn find<T>(list: &[(Ordinal, T)], ordinal: Ordinal) -> Option<&T> {
+    let at = list.binary_search_by_key(&ordinal, |(of, _)| *of).ok()?;
+    list.get(at).map(|(_, value)| value)
 }
 
 const fn index(ordinal: Ordinal) -> usize {
