@@ -24,9 +24,11 @@ pub mod bounded;
 pub mod clock;
 pub mod config;
 pub mod dial;
+pub mod ops;
 pub mod retry;
 mod shutdown;
 pub mod tasks;
+pub mod telemetry;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use shutdown::{Shutdown, StopSignal};
