@@ -1,0 +1,131 @@
+//! What a redirector sees of the mirrors itself: asking them.
+//!
+//! Each round asks every mirror for the headers of an object that it says it holds. No redirects are followed and no
+//! body is read. A mirror that holds nothing yet is not asked, and nothing is thought of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream;
+use http::StatusCode;
+use landfall_route::{MirrorState, MirrorView, StoreKind, blob_url};
+use landfall_runtime::Shutdown;
+use rand::Rng as _;
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+
+use super::pick;
+use crate::config::Probe;
+use crate::view::View;
+
+/// Mirrors that are asked at the same time.
+const MAX_CONCURRENT: usize = 64;
+
+/// One question to one mirror.
+struct Question {
+    mirror: String,
+    url: String,
+    size: u64,
+}
+
+/// Probes all mirrors, round after round, until the stop is requested. Each verdict that changes takes effect at
+/// once and wakes `changed`.
+pub async fn run(
+    view: Arc<View>,
+    http: reqwest::Client,
+    config: Probe,
+    changed: Arc<Notify>,
+    shutdown: Shutdown,
+) {
+    let mut ticks = tokio::time::interval(config.interval());
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.requested() => return,
+            _ = ticks.tick() => {}
+        }
+        let round =
+            stream::iter(questions(&view)).for_each_concurrent(MAX_CONCURRENT, |question| {
+                let (view, http, config, changed) = (&view, &http, &config, &changed);
+                async move {
+                    let fault = ask(http, &question, config.timeout()).await.err();
+                    let success = fault.is_none();
+                    let Some(health) = view.observe(&question.mirror, success, config) else {
+                        return;
+                    };
+                    tracing::info!(
+                        mirror = question.mirror,
+                        ?health,
+                        fault = fault.unwrap_or_default(),
+                        "a mirror is seen differently"
+                    );
+                    changed.notify_one();
+                }
+            });
+        if shutdown.unless_requested(round).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn questions(view: &View) -> Vec<Question> {
+    let fleet = view.fleet();
+    let state = view.catalog();
+    let mut random = rand::rng();
+    fleet
+        .mirrors
+        .iter()
+        .filter(|mirror| is_probed(mirror))
+        .filter_map(|mirror| {
+            let readiness = mirror.readiness.as_ref()?;
+            let ordinal = pick(state.catalog(), readiness, |below| {
+                random.random_range(0..below)
+            })?;
+            let object = state.catalog().object(ordinal)?;
+            Some(Question {
+                mirror: mirror.name.clone(),
+                url: blob_url(mirror, object.digest()),
+                size: object.size(),
+            })
+        })
+        .collect()
+}
+
+/// Those that may be, or may come to be, sent to. A registry's blobs need a repository and often a token: what
+/// can be asked of it without is not known here.
+fn is_probed(mirror: &MirrorView) -> bool {
+    if mirror.kind != StoreKind::Files {
+        return false;
+    }
+    match mirror.state {
+        MirrorState::Probation
+        | MirrorState::Active
+        | MirrorState::Draining
+        | MirrorState::Quarantined => true,
+        MirrorState::Pending | MirrorState::Revoked => false,
+    }
+}
+
+async fn ask(http: &reqwest::Client, question: &Question, timeout: Duration) -> Result<(), String> {
+    let answer = http
+        .head(&question.url)
+        .timeout(timeout)
+        .send()
+        .await
+        .map_err(|fault| fault.without_url().to_string())?;
+    if answer.status() != StatusCode::OK {
+        return Err(format!("status {}", answer.status().as_u16()));
+    }
+    let length = answer
+        .headers()
+        .get(http::header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok())
+        .and_then(|length| length.parse::<u64>().ok());
+    match length {
+        Some(length) if length != question.size => {
+            Err(format!("{length} bytes in place of {}", question.size))
+        }
+        Some(_) | None => Ok(()),
+    }
+}

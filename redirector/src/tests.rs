@@ -1,0 +1,7 @@
+//! The redirector as its clients see it: answers from a view, the listener, and the whole program beside a coordinator
+//! that is played.
+
+mod answers;
+mod hostile;
+mod program;
+mod world;

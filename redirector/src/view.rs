@@ -1,0 +1,215 @@
+//! What answers are given from: the catalog's fold, the fleet and the places, all in memory.
+//!
+//! The fleet view and the locator are immutable snapshots, swapped whole: a reader takes one and keeps it for
+//! its decision. The fold is not: a commit costs work in proportion to itself, so it is applied in place,
+//! and a copy of a million objects for each would cost far more. It lies behind a read-write lock; a writer
+//! holds it for one commit, a reader for one answer, which only looks up and copies out, and nobody across an
+//! await. A revision is therefore visible whole or not at all, and an answer is of one revision.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use landfall_catalog::{Catalog, Entry, FoldError, SignedCheckpoint};
+use landfall_route::{FleetView, Health, Locator};
+
+use crate::config::Probe;
+use crate::fleet::Fleet;
+use crate::probe::Verdicts;
+
+/// Everything that an answer depends on.
+pub struct View {
+    catalog: RwLock<CatalogState>,
+    sources: Mutex<Sources>,
+    fleet: ArcSwap<FleetView>,
+    locator: ArcSwap<Locator>,
+}
+
+/// The fold, and what is known of the log that it comes from.
+#[derive(Default)]
+pub struct CatalogState {
+    catalog: Catalog,
+    checkpoint: Option<SignedCheckpoint>,
+    stale: bool,
+    header: Option<HeaderValue>,
+}
+
+/// What the fleet view is made of.
+#[derive(Default)]
+struct Sources {
+    fleet: Arc<Fleet>,
+    verdicts: Verdicts,
+    log_origin: Option<String>,
+}
+
+impl CatalogState {
+    /// The fold.
+    #[must_use]
+    pub const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The newest checkpoint that was verified.
+    #[must_use]
+    pub const fn checkpoint(&self) -> Option<&SignedCheckpoint> {
+        self.checkpoint.as_ref()
+    }
+
+    /// Whether nothing was heard of the log for so long that its silence shows.
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// The `Landfall-Catalog` header: what the answer is of.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
+        self.header
+            .clone()
+            .unwrap_or_else(|| HeaderValue::from_static("revision=0 size=0"))
+    }
+
+    fn refresh(&mut self, now: u64) {
+        self.stale = self
+            .checkpoint
+            .as_ref()
+            .is_some_and(|checkpoint| checkpoint.stale(now));
+        let text = format!(
+            "revision={} size={}{}",
+            self.catalog.revision(),
+            self.catalog.log_size(),
+            if self.stale { "; stale" } else { "" }
+        );
+        self.header = HeaderValue::try_from(text).ok();
+    }
+}
+
+impl View {
+    /// A view that knows places only.
+    #[must_use]
+    pub fn new(locator: Locator) -> Self {
+        Self {
+            catalog: RwLock::default(),
+            sources: Mutex::default(),
+            fleet: ArcSwap::from_pointee(Fleet::default().view(&Verdicts::default(), None)),
+            locator: ArcSwap::from_pointee(locator),
+        }
+    }
+
+    /// The catalog, for one answer. Never keep it across an await.
+    pub fn catalog(&self) -> RwLockReadGuard<'_, CatalogState> {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The fleet as it is now.
+    #[must_use]
+    pub fn fleet(&self) -> Arc<FleetView> {
+        self.fleet.load_full()
+    }
+
+    /// The tables of places as they are now.
+    #[must_use]
+    pub fn locator(&self) -> Arc<Locator> {
+        self.locator.load_full()
+    }
+
+    /// Replaces the tables of places.
+    pub fn set_locator(&self, locator: Locator) {
+        self.locator.store(Arc::new(locator));
+    }
+
+    /// Whether both the catalog and the fleet are known, from the disk or from the coordinator.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.catalog().checkpoint.is_some() && self.sources().fleet.cursor.is_some()
+    }
+
+    /// Applies one whole revision.
+    ///
+    /// # Errors
+    /// [`FoldError`]; nothing changed.
+    pub fn apply(&self, entries: &[Entry], now: u64) -> Result<(), FoldError> {
+        let mut state = self.write_catalog();
+        state.catalog.apply(entries)?;
+        state.refresh(now);
+        Ok(())
+    }
+
+    /// Takes over a verified checkpoint.
+    pub fn set_checkpoint(&self, checkpoint: SignedCheckpoint, now: u64) {
+        let origin = checkpoint.checkpoint.origin.clone();
+        {
+            let mut state = self.write_catalog();
+            state.checkpoint = Some(checkpoint);
+            state.refresh(now);
+        }
+        let mut sources = self.sources();
+        if sources.log_origin.as_ref() != Some(&origin) {
+            sources.log_origin = Some(origin);
+            self.publish(&sources);
+        }
+    }
+
+    /// Looks at the clock: whether the catalog became stale.
+    pub fn tick(&self, now: u64) {
+        let is_stale = |state: &CatalogState| {
+            state
+                .checkpoint
+                .as_ref()
+                .is_some_and(|checkpoint| checkpoint.stale(now))
+        };
+        let state = self.catalog();
+        let changed = is_stale(&state) != state.stale;
+        drop(state);
+        if changed {
+            self.write_catalog().refresh(now);
+        }
+    }
+
+    /// Takes over a state of the fleet.
+    pub fn set_fleet(&self, fleet: Arc<Fleet>) {
+        let mut sources = self.sources();
+        sources.verdicts.retain(|mirror| fleet.has(mirror));
+        sources.fleet = fleet;
+        self.publish(&sources);
+    }
+
+    /// Takes over what a probe saw; true if it changed what is thought of the mirror, at once.
+    pub fn observe(&self, mirror: &str, success: bool, thresholds: &Probe) -> Option<Health> {
+        let mut sources = self.sources();
+        if !sources.fleet.has(mirror) {
+            return None;
+        }
+        let changed = sources.verdicts.observe(mirror, success, thresholds);
+        if changed.is_some() {
+            self.publish(&sources);
+        }
+        changed
+    }
+
+    /// What probes say of each mirror.
+    #[must_use]
+    pub fn verdicts(&self) -> Vec<(String, Health)> {
+        self.sources()
+            .verdicts
+            .iter()
+            .map(|(mirror, health)| (mirror.to_owned(), health))
+            .collect()
+    }
+
+    /// The lock on the sources orders the writers, so that a snapshot never goes back.
+    fn publish(&self, sources: &Sources) {
+        let view = sources
+            .fleet
+            .view(&sources.verdicts, sources.log_origin.as_deref());
+        self.fleet.store(Arc::new(view));
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_catalog(&self) -> RwLockWriteGuard<'_, CatalogState> {
+        self.catalog.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
