@@ -1,0 +1,253 @@
+//! The fold case by case.
+
+use super::*;
+use crate::name::FilePath;
+
+#[test]
+fn the_empty_catalog_is_before_the_first_revision() {
+    let catalog = Catalog::default();
+    assert_eq!(catalog.revision(), Revision::ZERO);
+    assert_eq!(catalog.last_commit(), None);
+    assert_same(&catalog, &Model::default());
+}
+
+#[test]
+fn a_name_that_moves_takes_its_repository_along() {
+    let mut catalog = Catalog::default();
+    let image = vec![
+        object(0, &[]),
+        object(1, &[]),
+        object(2, &[0, 1, 1]),
+        object(4, &[1]),
+        set(tag("a", "latest"), 2),
+    ];
+    apply(&mut catalog, image).unwrap();
+    let at = |catalog: &Catalog, number| {
+        let ordinal = catalog.ordinal(&digest(number)).unwrap();
+        (catalog.contains("a", ordinal), catalog.is_live(ordinal))
+    };
+    assert_eq!(at(&catalog, 0), (true, true));
+    apply(&mut catalog, vec![set(tag("a", "latest"), 4)]).unwrap();
+    assert_eq!(at(&catalog, 0), (false, false));
+    assert_eq!(at(&catalog, 1), (true, true));
+    assert_eq!(catalog.tag("a", "latest").unwrap().set_at, 6);
+    apply(&mut catalog, vec![remove(tag("a", "latest"))]).unwrap();
+    assert_eq!(at(&catalog, 1), (false, false));
+    assert!(!catalog.has_repository("a"));
+}
+
+#[test]
+fn a_withdrawn_object_keeps_its_names_and_is_not_live_until_reinstated() {
+    let mut catalog = Catalog::default();
+    apply(&mut catalog, vec![object(0, &[]), set(file("x"), 0)]).unwrap();
+    apply(&mut catalog, vec![withdraw(0)]).unwrap();
+    let ordinal = catalog.file("x").unwrap().ordinal;
+    assert!(catalog.is_withdrawn(ordinal) && catalog.is_reachable(ordinal));
+    assert!(!catalog.is_live(ordinal));
+    assert_eq!(catalog.withdrawn(&digest(0)), Some("bad 0"));
+    assert_eq!((catalog.live_count(), catalog.live_bytes()), (0, 0));
+    apply(&mut catalog, vec![reinstate(0)]).unwrap();
+    assert!(catalog.is_live(ordinal));
+    assert_eq!(catalog.withdrawn(&digest(0)), None);
+}
+
+#[test]
+fn each_contradiction_is_refused_with_its_entry_and_changes_nothing() {
+    let mut catalog = Catalog::default();
+    let mut entries = vec![
+        object(0, &[]),
+        object(1, &[0]),
+        object(2, &[]),
+        set(tag("a", "v1"), 1),
+        withdraw(2),
+    ];
+    let mut model = Model::default();
+    entries.push(commit(1));
+    catalog.apply(&entries).unwrap();
+    model = model.after(&entries).unwrap();
+    let (size, known) = (catalog.log_size(), digest(0));
+
+    for (entry, fault) in [
+        (object(0, &[]), FoldFault::DuplicateObject(known)),
+        (
+            object(9, &[0, 9]),
+            FoldFault::UnknownChild {
+                parent: digest(9),
+                child: digest(9),
+            },
+        ),
+        (set(file("x"), 9), FoldFault::UnknownObject(digest(9))),
+        (
+            set(root("a", 0), 1),
+            FoldFault::RootMismatch {
+                name: root("a", 0),
+                digest: digest(1),
+            },
+        ),
+        (
+            set(file("x"), 2),
+            FoldFault::NamedWhileWithdrawn {
+                name: file("x"),
+                digest: digest(2),
+            },
+        ),
+        (remove(file("x")), FoldFault::UnknownName(file("x"))),
+        (
+            remove(tag("a", "v2")),
+            FoldFault::UnknownName(tag("a", "v2")),
+        ),
+        (withdraw(2), FoldFault::AlreadyWithdrawn(digest(2))),
+        (withdraw(9), FoldFault::UnknownObject(digest(9))),
+        (reinstate(0), FoldFault::NotWithdrawn(known)),
+        (commit(2), FoldFault::EarlyCommit),
+    ] {
+        // Each after entries that are fine by themselves.
+        let entries = vec![object(7, &[0]), set(tag("b/c", "v1"), 7), entry];
+        let error = apply(&mut catalog, entries).unwrap_err();
+        assert_eq!((error.entry, &error.fault), (size + 2, &fault));
+        assert_same(&catalog, &model);
+    }
+
+    for (entries, entry, fault) in [
+        (vec![], size, FoldFault::NoCommit),
+        (vec![object(7, &[])], size, FoldFault::NoCommit),
+        (
+            vec![commit(2), object(7, &[])],
+            size + 1,
+            FoldFault::NoCommit,
+        ),
+        (
+            vec![object(7, &[]), commit(3)],
+            size + 1,
+            FoldFault::Revision {
+                expected: Revision::new(2),
+                found: Revision::new(3),
+            },
+        ),
+    ] {
+        let error = catalog.apply(&entries).unwrap_err();
+        assert_eq!((error.entry, error.fault), (entry, fault));
+        assert_same(&catalog, &model);
+    }
+}
+
+#[test]
+fn entries_of_one_revision_see_those_before_them() {
+    let mut catalog = Catalog::default();
+    let entries = vec![
+        object(0, &[]),
+        set(file("x"), 0),
+        remove(file("x")),
+        set(file("x"), 0),
+        withdraw(0),
+        reinstate(0),
+        set(tag("a", "v1"), 0),
+        remove(tag("a", "v1")),
+    ];
+    apply(&mut catalog, entries).unwrap();
+    assert_eq!(catalog.name_count(), 1);
+    assert_eq!(catalog.file("x").unwrap().set_at, 3);
+    let twice = vec![remove(file("x")), remove(file("x"))];
+    assert_eq!(
+        apply(&mut catalog, twice).unwrap_err().fault,
+        FoldFault::UnknownName(file("x"))
+    );
+}
+
+#[test]
+fn files_that_would_be_folders_of_each_other_are_found() {
+    let mut catalog = Catalog::default();
+    apply(
+        &mut catalog,
+        vec![object(0, &[]), set(file("a/b"), 0), set(file("a/b.c"), 0)],
+    )
+    .unwrap();
+    for (path, collision) in [
+        ("a", Some("a/b")),
+        ("a/b/c", Some("a/b")),
+        ("a/b/c/d", Some("a/b")),
+        ("a/b", None),
+        ("a/bc", None),
+        ("a/b.c/d", Some("a/b.c")),
+        ("b", None),
+    ] {
+        let path: FilePath = path.parse().unwrap();
+        let found = catalog.colliding_file(&path);
+        assert_eq!(found.as_ref().map(FilePath::as_str), collision, "{path}");
+    }
+    let below: Vec<_> = catalog
+        .files_below("a")
+        .map(|(path, _)| path.as_str())
+        .collect();
+    assert_eq!(below, ["a/b", "a/b.c"]);
+    assert_eq!(catalog.files_below("a/b").count(), 0);
+}
+
+/// A catalog of `images` images, each an OCI manifest over three layers of its
+/// own and one that all have.
+fn catalog_of(images: u32) -> Catalog {
+    let mut catalog = Catalog::default();
+    let number = |image: u32, part: u8| Digest::of(&[&image.to_be_bytes()[..], &[part]].concat());
+    let base = Digest::of(b"base");
+    let add = |digest, children| {
+        Entry::ObjectAdded(Object {
+            digest,
+            size: 1,
+            media_type: MediaType::octet_stream(),
+            children,
+            referrer: None,
+            pieces: None,
+        })
+    };
+    let mut entries = vec![add(base, vec![])];
+    for image in 0..images {
+        let layers: Vec<Digest> = (1..4).map(|part| number(image, part)).collect();
+        entries.extend(layers.iter().map(|layer| add(*layer, vec![])));
+        let children = layers.into_iter().chain([base]).collect();
+        entries.push(add(number(image, 0), children));
+        entries.push(Entry::NameSet {
+            name: tag("a", &format!("v{image}")),
+            digest: number(image, 0),
+        });
+    }
+    apply(&mut catalog, entries).unwrap();
+    catalog
+}
+
+#[test]
+fn the_work_of_a_commit_does_not_grow_with_the_catalog() {
+    let work_of_commits = |images| {
+        let mut catalog = catalog_of(images);
+        let before = catalog.touched;
+        let newest = Digest::of(&[&(images - 1).to_be_bytes()[..], &[0]].concat());
+        let moved = Entry::NameSet {
+            name: tag("a", "v0"),
+            digest: newest,
+        };
+        apply(&mut catalog, vec![moved]).unwrap();
+        apply(&mut catalog, vec![remove(tag("a", "v0"))]).unwrap();
+        apply(&mut catalog, vec![object(0, &[]), set(file("x"), 0)]).unwrap();
+        catalog.touched - before
+    };
+    let small = work_of_commits(2);
+    assert_eq!(small, work_of_commits(2000));
+    assert!(small < 40, "{small}");
+}
+
+#[test]
+fn the_seed_changes_nothing_that_can_be_seen() {
+    let entries = [
+        object(0, &[]),
+        object(1, &[0]),
+        set(tag("a", "v1"), 1),
+        set(file("x"), 0),
+        commit(1),
+    ];
+    let mut model = Model::default();
+    model = model.after(&entries).unwrap();
+    for seed in [0, 1, 0x9e37_79b9_7f4a_7c15, u64::MAX] {
+        let mut catalog = Catalog::with_seed(seed);
+        catalog.apply(&entries).unwrap();
+        assert_same(&catalog, &model);
+    }
+}
