@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::eligible;
 use crate::fleet::{FleetView, MirrorView, ORIGIN};
 use crate::place::Place;
-use crate::rank::{Nearness, Rank, Tier, seed};
+use crate::rank::{Rank, Standpoint, Tier, seed};
 use crate::reason::{Ineligible, Reason};
 
 /// Most alternates that a decision names.
@@ -129,15 +129,11 @@ pub fn explain(ask: &Ask<'_>, fleet: &FleetView) -> Vec<Candidate> {
         _ => false,
     };
     let seed = seed(ask.key, ask.digest);
+    let standpoint = Standpoint::of(ask.place);
     let mut ranked: Vec<(Rank<'_>, &MirrorView)> = fleet
         .mirrors
         .iter()
-        .map(|mirror| {
-            (
-                Rank::of(Nearness::of(mirror, ask.place), mirror, seed),
-                mirror,
-            )
-        })
+        .map(|mirror| (Rank::of(standpoint.nearness(mirror), mirror, seed), mirror))
         .collect();
     ranked.sort_by(|(one, _), (other, _)| one.compare(other));
     let mirrors = ranked.into_iter().map(|(rank, mirror)| {
@@ -162,7 +158,7 @@ pub fn explain(ask: &Ask<'_>, fleet: &FleetView) -> Vec<Candidate> {
 /// The best mirror and its alternates; `fail_open` overlooks that one is down.
 ///
 /// One pass that keeps the best few. What is cheap to know is asked first: the rendezvous is hashed only for mirrors
-/// that are near enough, and readiness is looked up only for those that would get in.
+/// that are near enough, and only what would get in then is asked whether it may and can serve.
 fn best_mirror(ask: &Ask<'_>, fleet: &FleetView, fail_open: bool) -> Option<Decision> {
     let seed = seed(ask.key, ask.digest);
     let mut best = Best::default();
@@ -173,22 +169,17 @@ fn best_mirror(ask: &Ask<'_>, fleet: &FleetView, fail_open: bool) -> Option<Deci
             ControlFlow::Break(())
         }
     };
+    let standpoint = Standpoint::of(ask.place);
     for (position, mirror) in fleet.mirrors.iter().enumerate() {
-        let nearness = Nearness::of(mirror, ask.place);
-        if best.worst().is_some_and(|worst| worst.nearness < nearness)
-            || eligible::standing(ask, mirror, &mut stop_at).is_break()
-        {
+        let nearness = standpoint.nearness(mirror);
+        let Some(rank) = Rank::of_one_before(best.worst(), nearness, mirror, seed) else {
             continue;
-        }
-        let rank = Rank::of(nearness, mirror, seed);
-        if best
-            .worst()
-            .is_some_and(|worst| worst.compare(&rank).is_lt())
-            || eligible::unready(ask, mirror).is_some()
+        };
+        if eligible::standing(ask, mirror, &mut stop_at).is_continue()
+            && eligible::unready(ask, mirror).is_none()
         {
-            continue;
+            best.insert(rank, position);
         }
-        best.insert(rank, position);
     }
     best.decision(if fail_open {
         Reason::HealthFailedOpen

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::fleet::{MirrorState, MirrorView};
 use crate::mix::{hash_text, mix};
-use crate::place::{Country, Place};
+use crate::place::{Continent, Coordinates, Country, Place};
 
 /// How a client and what serves it belong together, nearest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +79,18 @@ const RING_ENDS: [f64; 10] = [
 /// The ring of all whose distance is unknown.
 const UNKNOWN_DISTANCE: u8 = u8::MAX;
 
+/// Where a client stands, with what ranking needs of it worked out once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standpoint<'a> {
+    cloud: Option<&'a str>,
+    region: Option<&'a str>,
+    asn: Option<u32>,
+    country: Option<Country>,
+    continent: Option<Continent>,
+    point: Option<Coordinates>,
+    is_pinpointed: bool,
+}
+
 /// Tier, then distance where it means something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Nearness {
@@ -96,20 +108,65 @@ pub(crate) struct Rank<'a> {
     name: &'a str,
 }
 
-impl Nearness {
-    pub(crate) fn of(mirror: &MirrorView, client: &Place) -> Self {
-        let tier = tier(mirror, client);
+impl<'a> Standpoint<'a> {
+    pub(crate) fn of(client: &'a Place) -> Self {
+        Self {
+            cloud: client.cloud.as_deref(),
+            region: client.region.as_deref(),
+            asn: client.asn,
+            country: client.country,
+            continent: continent(client),
+            point: point(client),
+            is_pinpointed: client.is_pinpointed(),
+        }
+    }
+
+    pub(crate) fn nearness(&self, mirror: &MirrorView) -> Nearness {
+        let tier = self.tier(mirror);
         let ring = match tier {
             Tier::SameRegion | Tier::Origin => 0,
             // The middle of a country says nothing about which of its mirrors is nearer.
-            Tier::SameCountry if !client.is_pinpointed() => 0,
+            Tier::SameCountry if !self.is_pinpointed => 0,
             Tier::SameCloud
             | Tier::SameAsn
             | Tier::SameCountry
             | Tier::SameContinent
-            | Tier::Anywhere => ring(&mirror.place, client),
+            | Tier::Anywhere => self.ring(&mirror.place),
         };
-        Self { tier, ring }
+        Nearness { tier, ring }
+    }
+
+    fn tier(&self, mirror: &MirrorView) -> Tier {
+        let place = &mirror.place;
+        let same_asn = |asn: u32| place.asn == Some(asn) || mirror.asns.contains(&asn);
+        if agree(self.cloud, place.cloud.as_deref()) {
+            if agree(self.region, place.region.as_deref()) {
+                Tier::SameRegion
+            } else {
+                Tier::SameCloud
+            }
+        } else if self.asn.is_some_and(same_asn) {
+            Tier::SameAsn
+        } else if agree(self.country, place.country) {
+            Tier::SameCountry
+        } else if agree(self.continent, continent(place)) {
+            Tier::SameContinent
+        } else {
+            Tier::Anywhere
+        }
+    }
+
+    fn ring(&self, mirror: &Place) -> u8 {
+        let Some(client) = self.point else {
+            return UNKNOWN_DISTANCE;
+        };
+        let Some(mirror) = point(mirror) else {
+            return UNKNOWN_DISTANCE;
+        };
+        let chord_squared = client.chord_squared(&mirror);
+        // Counting all takes no branch that could be guessed wrong.
+        let ring = RING_ENDS.iter().filter(|end| **end < chord_squared).count();
+        u8::try_from(ring).unwrap_or(UNKNOWN_DISTANCE)
     }
 }
 
@@ -118,8 +175,30 @@ impl<'a> Rank<'a> {
     pub(crate) fn of(nearness: Nearness, mirror: &'a MirrorView, seed: u64) -> Self {
         Self {
             nearness,
-            turn: turn(mirror, seed),
+            turn: -draw(mirror, seed).ln() / rate(mirror),
             name: &mirror.name,
+        }
+    }
+
+    /// The rank of a mirror, unless it is behind `bar`.
+    pub(crate) fn of_one_before(
+        bar: Option<&Self>,
+        nearness: Nearness,
+        mirror: &'a MirrorView,
+        seed: u64,
+    ) -> Option<Self> {
+        let Some(bar) = bar else {
+            return Some(Self::of(nearness, mirror, seed));
+        };
+        // -ln(x) is never below 1 - x, and costs far more. The slack is for rounding.
+        let is_late =
+            || 1.0 - draw(mirror, seed) > bar.turn * rate(mirror) * (1.0 + f64::EPSILON * 16.0);
+        match nearness.cmp(&bar.nearness) {
+            Ordering::Greater => None,
+            Ordering::Equal if is_late() => None,
+            Ordering::Less | Ordering::Equal => {
+                Some(Self::of(nearness, mirror, seed)).filter(|rank| rank.compare(bar).is_lt())
+            }
         }
     }
 
@@ -131,58 +210,34 @@ impl<'a> Rank<'a> {
     }
 }
 
-fn tier(mirror: &MirrorView, client: &Place) -> Tier {
-    let same_asn = |asn: u32| mirror.place.asn == Some(asn) || mirror.asns.contains(&asn);
-    if agree(client.cloud.as_ref(), mirror.place.cloud.as_ref()) {
-        if agree(client.region.as_ref(), mirror.place.region.as_ref()) {
-            Tier::SameRegion
-        } else {
-            Tier::SameCloud
-        }
-    } else if client.asn.is_some_and(same_asn) {
-        Tier::SameAsn
-    } else if agree(client.country, mirror.place.country) {
-        Tier::SameCountry
-    } else if agree(continent(client), continent(&mirror.place)) {
-        Tier::SameContinent
-    } else {
-        Tier::Anywhere
-    }
-}
-
 /// Whether both are known and equal.
 fn agree<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
     one.is_some() && one == other
 }
 
-fn continent(place: &Place) -> Option<crate::Continent> {
-    place.continent.or(place.country.map(Country::continent))
+fn continent(place: &Place) -> Option<Continent> {
+    place
+        .continent
+        .or_else(|| place.country.map(Country::continent))
 }
 
-/// The square of the chord between two places, by their coordinates or else their countries'.
-fn chord_squared(one: &Place, other: &Place) -> Option<f64> {
-    let point = |place: &Place| {
-        place
-            .coordinates
-            .or(place.country.map(Country::coordinates))
-    };
-    Some(point(one)?.chord_squared(&point(other)?))
+fn point(place: &Place) -> Option<Coordinates> {
+    place
+        .coordinates
+        .or_else(|| place.country.map(Country::coordinates))
 }
 
-fn ring(mirror: &Place, client: &Place) -> u8 {
-    let Some(chord_squared) = chord_squared(mirror, client) else {
-        return UNKNOWN_DISTANCE;
-    };
-    let ring = RING_ENDS.partition_point(|end| *end < chord_squared);
-    u8::try_from(ring).unwrap_or(UNKNOWN_DISTANCE)
-}
+// Weighted rendezvous hashing: each mirror draws its turn from an exponential distribution whose rate is its weight,
+// by a hash of seed and name. Shares follow the weights, and a mirror that leaves moves only its own clients.
 
-/// Weighted rendezvous hashing: each mirror draws its turn from an exponential distribution whose rate is its
-/// weight, by a hash of seed and name. Shares follow the weights, and a mirror that leaves moves only its own clients.
-fn turn(mirror: &MirrorView, seed: u64) -> f64 {
+/// A number above 0 and below 1, evenly distributed: 53 bits, in the middle of their interval.
+fn draw(mirror: &MirrorView, seed: u64) -> f64 {
     let drawn = mix(seed ^ hash_text(&mirror.name)) >> 11;
-    // 53 bits, in the middle of their interval: never 0 and never 1.
-    let uniform = (drawn as f64 + 0.5) / (1u64 << 53) as f64;
+    (drawn as f64 + 0.5) / (1u64 << 53) as f64
+}
+
+/// A mirror's weight, by what the operator lets it do.
+fn rate(mirror: &MirrorView) -> f64 {
     let share = match mirror.state {
         MirrorState::Probation => 0.1,
         MirrorState::Pending
@@ -191,7 +246,7 @@ fn turn(mirror: &MirrorView, seed: u64) -> f64 {
         | MirrorState::Quarantined
         | MirrorState::Revoked => 1.0,
     };
-    -uniform.ln() / (f64::from(mirror.weight) * share)
+    f64::from(mirror.weight) * share
 }
 
 /// What the rendezvous of one client network about one object starts from.
@@ -206,7 +261,6 @@ pub(crate) fn seed(client_key: u64, digest: &Digest) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::place::Coordinates;
 
     fn place(text: &str) -> Place {
         let mut place = Place::default();
@@ -230,7 +284,7 @@ mod tests {
             ..MirrorView::default()
         };
         assert_eq!(
-            tier(&mirror, &place(client)),
+            Standpoint::of(&place(client)).tier(&mirror),
             expect,
             "{client} at {mirror:?}"
         );
@@ -264,6 +318,7 @@ mod tests {
 
     #[test]
     fn rings_end_at_the_distances_they_are_named_for() {
+        let ring = |client: &Place, mirror: &Place| Standpoint::of(client).ring(mirror);
         let at = |longitude: f64| Place {
             coordinates: Coordinates::try_new(0.0, longitude).ok(),
             ..Place::default()
@@ -287,11 +342,10 @@ mod tests {
         };
         let (east, west) = (mirror("us-east-1"), mirror("us-west-2"));
         let somewhere = place("country:US").completed();
-        assert_eq!(
-            Nearness::of(&east, &somewhere),
-            Nearness::of(&west, &somewhere)
-        );
+        let american = Standpoint::of(&somewhere);
+        assert_eq!(american.nearness(&east), american.nearness(&west));
         let oregon = place("cloud:gcp region:us-west1").completed();
-        assert!(Nearness::of(&west, &oregon) < Nearness::of(&east, &oregon));
+        let oregonian = Standpoint::of(&oregon);
+        assert!(oregonian.nearness(&west) < oregonian.nearness(&east));
     }
 }
