@@ -4,7 +4,8 @@ use std::future::Future;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use futures::{Stream, StreamExt as _, stream};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The Unix signal that asked the process to stop.
@@ -50,13 +51,16 @@ impl Shutdown {
     /// Outside a tokio runtime.
     pub fn on_signals() -> io::Result<Self> {
         let shutdown = Self::new();
-        let interrupts = signal(SignalKind::interrupt())?;
-        let terminations = signal(SignalKind::terminate())?;
+        let signals = signals_of_process()?;
+        let watched = shutdown.clone();
         #[allow(
             clippy::disallowed_methods,
             reason = "the watcher outlives every task: it must end a shutdown that hangs"
         )]
-        tokio::spawn(watch_signals(shutdown.clone(), interrupts, terminations));
+        tokio::spawn(async move {
+            let exit_code = watch_signals(watched, signals).await;
+            std::process::exit(exit_code);
+        });
         Ok(shutdown)
     }
 
@@ -100,21 +104,35 @@ impl Shutdown {
     }
 }
 
-async fn watch_signals(shutdown: Shutdown, mut interrupts: Signal, mut terminations: Signal) {
-    let first = next_signal(&mut interrupts, &mut terminations).await;
+/// Asks for the stop at the first signal; at the second, says with which code
+/// to exit.
+async fn watch_signals(shutdown: Shutdown, signals: impl Stream<Item = StopSignal>) -> i32 {
+    let mut signals = std::pin::pin!(signals);
+    let mut next_signal = async || match signals.next().await {
+        Some(signal) => signal,
+        None => std::future::pending().await,
+    };
+    let first = next_signal().await;
     // Only this function sets the cell, and only here.
     let _first_set = shutdown.signal.set(first);
     tracing::info!(signal = ?first, "stopping; a second signal ends the process at once");
     shutdown.trigger();
-    let second = next_signal(&mut interrupts, &mut terminations).await;
-    std::process::exit(second.exit_code());
+    next_signal().await.exit_code()
 }
 
-async fn next_signal(interrupts: &mut Signal, terminations: &mut Signal) -> StopSignal {
-    tokio::select! {
-        _ = interrupts.recv() => StopSignal::Interrupt,
-        _ = terminations.recv() => StopSignal::Terminate,
-    }
+fn signals_of_process() -> io::Result<impl Stream<Item = StopSignal> + Send> {
+    let interrupts = signal(SignalKind::interrupt())?;
+    let terminations = signal(SignalKind::terminate())?;
+    Ok(stream::unfold(
+        (interrupts, terminations),
+        async |(mut interrupts, mut terminations)| {
+            let signal = tokio::select! {
+                _ = interrupts.recv() => StopSignal::Interrupt,
+                _ = terminations.recv() => StopSignal::Terminate,
+            };
+            Some((signal, (interrupts, terminations)))
+        },
+    ))
 }
 
 #[cfg(test)]
@@ -134,6 +152,29 @@ mod tests {
         parent.requested().await;
         other_child.requested_owned().await;
         assert_eq!(parent.signal(), None);
+    }
+
+    #[tokio::test]
+    async fn the_first_signal_asks_for_the_stop_and_the_second_ends_it() {
+        use StopSignal::{Interrupt, Terminate};
+        for (signals, exit_code) in [
+            ([Interrupt, Interrupt], 130),
+            ([Terminate, Interrupt], 130),
+            ([Interrupt, Terminate], 143),
+        ] {
+            let shutdown = Shutdown::new();
+            let code = watch_signals(shutdown.clone(), stream::iter(signals)).await;
+            assert_eq!(code, exit_code);
+            assert_eq!(shutdown.signal(), Some(signals[0]));
+        }
+
+        let shutdown = Shutdown::new();
+        let only_one = stream::iter([Terminate]);
+        let watcher = watch_signals(shutdown.clone(), only_one);
+        tokio::select! {
+            code = watcher => unreachable!("exited with {code} after one signal"),
+            () = shutdown.requested() => {}
+        }
     }
 
     #[tokio::test]
