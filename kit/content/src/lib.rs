@@ -19,6 +19,7 @@
 
 pub mod oci;
 mod piece;
+pub mod serve;
 mod source;
 mod store;
 #[cfg(test)]

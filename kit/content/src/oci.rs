@@ -14,6 +14,6 @@ pub use closure::{Closure, ClosureError, ClosureLimits, ManifestReader, resolve_
 pub use descriptor::{Descriptor, Reference};
 pub use document::{
     DOCKER_LIST, DOCKER_MANIFEST, Document, DocumentError, DocumentKind, INDEX, MANIFEST,
-    MAX_CHILDREN, MAX_DOCUMENT_BYTES,
+    MAX_CHILDREN, MAX_DOCUMENT_BYTES, is_manifest,
 };
 pub use registry::{RawManifest, Registry, RegistryAuth, RegistryError, RepositoryReader};

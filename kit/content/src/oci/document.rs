@@ -219,6 +219,12 @@ pub(super) fn kind_of(media_type: &str) -> Option<DocumentKind> {
     }
 }
 
+/// True if objects of that media type are manifests or indexes.
+#[must_use]
+pub fn is_manifest(media_type: &MediaType) -> bool {
+    kind_of(media_type.as_str()).is_some()
+}
+
 fn is_foreign(descriptor: &Descriptor) -> bool {
     FOREIGN.contains(&descriptor.media_type.as_str())
 }

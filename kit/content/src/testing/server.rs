@@ -76,6 +76,11 @@ impl TestServer {
         Self::run(router, requests).await
     }
 
+    /// Serves a whole router.
+    pub(crate) async fn router(router: Router) -> Self {
+        Self::run(router, Arc::default()).await
+    }
+
     async fn run(router: Router, requests: Arc<Mutex<Vec<HeaderMap>>>) -> Self {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
             .await
