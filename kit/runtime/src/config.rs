@@ -19,6 +19,7 @@
 mod collect;
 mod http_url;
 mod quantity;
+mod read_fault;
 mod reader;
 mod tree;
 

@@ -2,7 +2,8 @@
 
 use serde::de::DeserializeOwned;
 
-use super::reader::{FaultKind, ReadFault, Reader, Session, StandIn, is_within};
+use super::read_fault::{FaultKind, ReadFault};
+use super::reader::{Reader, Session, StandIn, is_within};
 use super::tree::Tree;
 use super::{Check, ConfigFault, MAX_FAULTS};
 
