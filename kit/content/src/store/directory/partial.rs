@@ -1,8 +1,12 @@
 //! Objects that are not complete yet. The partial file is its own journal: what
 //! of it can be trusted is found by hashing it again.
 
+mod prefix;
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{ErrorKind, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -14,9 +18,7 @@ use super::durable;
 use super::lane::{Flusher, HashLane};
 use super::{DirectoryStore, StoreError};
 use crate::piece::{PieceHasher, PieceList, piece_count};
-
-/// Bytes read at once when a partial file is hashed again.
-const READ_SIZE: usize = 1 << 20;
+use prefix::Prefix;
 
 /// How a [`PartialWriter`] treats pieces.
 #[derive(Clone, Debug, Default)]
@@ -179,63 +181,6 @@ fn open_locked(path: &Path, digest: &Digest) -> Result<File, StoreError> {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(StoreError::io("examine", path)(error)),
         }
-    }
-}
-
-/// What an earlier writer left, as far as it can be used.
-struct Prefix {
-    length: u64,
-    whole: Hasher,
-    pieces: PieceHasher,
-}
-
-impl Prefix {
-    fn of(file: &mut File, size: u64, options: &WriterOptions) -> std::io::Result<Self> {
-        let mut prefix = Self {
-            length: 0,
-            whole: Hasher::new(),
-            pieces: PieceHasher::default(),
-        };
-        let there = file.metadata()?.len();
-        if there > size {
-            return Ok(prefix);
-        }
-        file.seek(SeekFrom::Start(0))?;
-        match &options.pieces {
-            None => prefix.take_all(file, options.make_pieces && size > PIECE_SIZE)?,
-            Some(list) => prefix.take_pieces(file, size, list)?,
-        }
-        Ok(prefix)
-    }
-
-    fn take_all(&mut self, file: &mut File, make_pieces: bool) -> std::io::Result<()> {
-        let mut buffer = vec![0; READ_SIZE];
-        loop {
-            let read = file.read(&mut buffer)?;
-            if read == 0 {
-                return Ok(());
-            }
-            self.whole.update(&buffer[..read]);
-            if make_pieces {
-                self.pieces.update(&buffer[..read]);
-            }
-            self.length += read as u64;
-        }
-    }
-
-    fn take_pieces(&mut self, file: &mut File, size: u64, list: &PieceList) -> std::io::Result<()> {
-        let mut buffer = Vec::new();
-        for index in 0..list.count() {
-            let length = PIECE_SIZE.min(size - self.length);
-            buffer.clear();
-            file.take(length).read_to_end(&mut buffer)?;
-            if buffer.len() as u64 != length || list.get(index) != Some(&Digest::of(&buffer)) {
-                break;
-            }
-            self.whole.update(&buffer);
-            self.length += length;
-        }
-        Ok(())
     }
 }
 
@@ -413,176 +358,5 @@ impl Pending {
         self.hasher.update(&chunk);
         self.length += chunk.len() as u64;
         self.chunks.push(chunk);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{PIECE, content, store};
-
-    fn with_list(bytes: &[u8]) -> WriterOptions {
-        WriterOptions {
-            pieces: Some(PieceList::of(bytes)),
-            make_pieces: false,
-        }
-    }
-
-    #[test]
-    fn what_was_written_becomes_visible_only_by_a_commit() {
-        let (_folder, store) = store();
-        for length in [0, 1, 5000, 3 << 20, 2 * PIECE + 1] {
-            let bytes = content(length);
-            let digest = Digest::of(&bytes);
-            let mut writer = store
-                .writer(&digest, length as u64, WriterOptions::default())
-                .unwrap();
-            for chunk in bytes.chunks(100_003) {
-                writer.write(bytes.slice_ref(chunk)).unwrap();
-                assert!(!store.has(&digest, length as u64).unwrap());
-            }
-            assert_eq!(writer.commit().unwrap(), None);
-            assert!(store.verify(&digest).unwrap());
-            assert_eq!(store.partials().unwrap(), []);
-        }
-    }
-
-    #[test]
-    fn other_bytes_than_the_digest_says_are_thrown_away() {
-        let (_folder, store) = store();
-        let digest = Digest::of(b"right");
-        let mut writer = store.writer(&digest, 5, WriterOptions::default()).unwrap();
-        writer.write(Bytes::from_static(b"wrong")).unwrap();
-        assert!(matches!(writer.commit(), Err(StoreError::Mismatch { .. })));
-        assert!(!store.has(&digest, 5).unwrap());
-        assert_eq!(store.partials().unwrap(), []);
-    }
-
-    #[test]
-    fn neither_too_few_nor_too_many_bytes_are_committed() {
-        let (_folder, store) = store();
-        let digest = Digest::of(b"right");
-        let mut writer = store.writer(&digest, 5, WriterOptions::default()).unwrap();
-        writer.write(Bytes::from_static(b"rig")).unwrap();
-        let error = writer.write(Bytes::from_static(b"ht!")).unwrap_err();
-        assert!(matches!(error, StoreError::TooLong { limit: 5, .. }));
-        assert!(matches!(
-            writer.commit(),
-            Err(StoreError::Incomplete { written: 3, .. })
-        ));
-        assert_eq!(store.partials().unwrap(), [(digest, 3)]);
-    }
-
-    #[test]
-    fn a_dropped_writer_is_resumed_where_it_was() {
-        let (_folder, store) = store();
-        let bytes = content(PIECE + 100);
-        let digest = Digest::of(&bytes);
-        let size = bytes.len() as u64;
-        for options in [
-            WriterOptions::default(),
-            WriterOptions {
-                pieces: None,
-                make_pieces: true,
-            },
-        ] {
-            let mut writer = store.writer(&digest, size, options.clone()).unwrap();
-            writer.write(bytes.slice(..1234)).unwrap();
-            drop(writer);
-            let mut writer = store.writer(&digest, size, options.clone()).unwrap();
-            assert_eq!((writer.position(), writer.resumed_from()), (1234, 1234));
-            writer.write(bytes.slice(1234..)).unwrap();
-            let made = writer.commit().unwrap();
-            assert_eq!(made, options.make_pieces.then(|| PieceList::of(&bytes)));
-            assert_eq!(store.get_pieces(&digest, size).unwrap(), made);
-            store.remove(&digest).unwrap();
-        }
-    }
-
-    #[test]
-    fn with_a_piece_list_only_right_whole_pieces_survive_a_restart() {
-        let (folder, store) = store();
-        let bytes = content(3 * PIECE + 10);
-        let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
-        let path = folder
-            .path()
-            .join(".landfall/partial")
-            .join(digest.to_hex());
-        let mut spoiled = bytes.to_vec();
-        spoiled[2 * PIECE - 1] ^= 1;
-        let mut longer = bytes.to_vec();
-        longer.push(0);
-        for (found, kept) in [
-            (&bytes[..PIECE - 1], 0),
-            (&bytes[..2 * PIECE + 77], 2 * PIECE),
-            (&spoiled[..], PIECE),
-            (&bytes[..], bytes.len()),
-            (&longer[..], 0),
-        ] {
-            fs::write(&path, found).unwrap();
-            let writer = store.writer(&digest, size, with_list(&bytes)).unwrap();
-            assert_eq!(writer.position(), kept as u64);
-            drop(writer);
-            assert_eq!(fs::metadata(&path).unwrap().len(), kept as u64);
-        }
-        let mut writer = store.writer(&digest, size, with_list(&bytes)).unwrap();
-        writer.write(bytes.clone()).unwrap();
-        assert_eq!(writer.commit().unwrap(), Some(PieceList::of(&bytes)));
-        assert_eq!(
-            store.get_pieces(&digest, size).unwrap(),
-            Some(PieceList::of(&bytes))
-        );
-    }
-
-    #[test]
-    fn a_wrong_piece_is_not_written_and_the_next_source_goes_on_before_it() {
-        let (_folder, store) = store();
-        let bytes = content(2 * PIECE + 10);
-        let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
-        let mut spoiled = bytes.to_vec();
-        spoiled[PIECE + 5] ^= 1;
-        let mut writer = store.writer(&digest, size, with_list(&bytes)).unwrap();
-        let error = writer.write(spoiled.into()).unwrap_err();
-        assert!(
-            matches!(error, StoreError::WrongPiece { index: 1, .. }),
-            "{error}"
-        );
-        assert_eq!(writer.position(), PIECE_SIZE);
-        writer.write(bytes.slice(PIECE..PIECE + 9)).unwrap();
-        writer.forget_pending();
-        writer.write(bytes.slice(PIECE..)).unwrap();
-        writer.commit().unwrap();
-        assert!(store.verify(&digest).unwrap());
-    }
-
-    #[test]
-    fn a_piece_list_that_does_not_fit_is_refused() {
-        let (_folder, store) = store();
-        let digest = Digest::of(b"x");
-        let error = store
-            .writer(&digest, PIECE_SIZE + 1, with_list(b"x"))
-            .unwrap_err();
-        assert!(matches!(error, StoreError::PieceList(_)));
-    }
-
-    #[test]
-    fn one_object_has_one_writer_also_through_another_handle() {
-        let (folder, store) = store();
-        let digest = Digest::of(b"x");
-        let writer = store.writer(&digest, 1, WriterOptions::default()).unwrap();
-        let other = DirectoryStore::open(folder.path()).unwrap();
-        for store in [&store, &other] {
-            let error = store
-                .writer(&digest, 1, WriterOptions::default())
-                .unwrap_err();
-            assert!(matches!(error, StoreError::Busy(_)), "{error}");
-        }
-        assert!(matches!(
-            store.discard_partial(&digest),
-            Err(StoreError::Busy(_))
-        ));
-        drop(writer);
-        assert!(other.writer(&digest, 1, WriterOptions::default()).is_ok());
-        assert!(store.discard_partial(&digest).unwrap());
     }
 }
