@@ -24,8 +24,10 @@ use landfall_catalog::{Entry, PinnedKeys, SignedCheckpoint};
 use landfall_runtime::dial::{Dial, DialError, http_client};
 use landfall_runtime::{Clock, Shutdown};
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::error::LogError;
+use crate::reader::LogReader;
 
 pub use evidence::Evidence;
 pub use feed::FeedSource;
@@ -150,6 +152,7 @@ pub struct Follower {
     clock: Arc<dyn Clock>,
     dial: Arc<dyn Dial>,
     http: reqwest::Client,
+    opened: watch::Sender<Option<LogReader>>,
 }
 
 impl Follower {
@@ -170,7 +173,15 @@ impl Follower {
             clock,
             dial,
             http: http_client()?,
+            opened: watch::Sender::new(None),
         })
+    }
+
+    /// Where the log can be read beside the follower, once it is open: at the
+    /// start, or when its keys are pinned.
+    #[must_use]
+    pub fn reader(&self) -> watch::Receiver<Option<LogReader>> {
+        self.opened.subscribe()
     }
 
     /// Hands on what is on disk, then follows the sources until the shutdown is

@@ -105,8 +105,10 @@ where
     async fn turn(&mut self, turn: usize) -> Result<End, FollowError> {
         match self.session(turn).await {
             Err(FollowError::Log(error @ (LogError::Io { .. } | LogError::Broken))) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "the log cannot be written; trying again");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the log cannot be written; trying again"
+                );
                 self.staged = Staged::default();
                 match self.on_disk(LogDisk::recover).await {
                     Ok(()) | Err(LogError::Io { .. }) => Ok(End::Lost { progressed: false }),
@@ -150,6 +152,7 @@ where
         let disk = tokio::task::spawn_blocking(move || LogDisk::open(&dir, &keys))
             .await
             .map_err(|_| LogError::Worker)??;
+        self.follower.opened.send_replace(Some(disk.reader()));
         self.disk = Some(disk);
         Ok(())
     }
