@@ -1,18 +1,17 @@
 //! `redirector.toml`: its keys, their defaults, and every fault that can be told without starting.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use landfall_route::Prefix;
-use landfall_runtime::config::{Check, Fault};
+use landfall_runtime::config::{Check, ConfigFaults, Fault};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use url::Url;
 
 /// Configuration of a redirector.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name of this redirector, for the coordinator's status and logs.
     #[serde(default = "default_name")]
@@ -39,7 +38,6 @@ pub struct Config {
 
 /// What to listen on.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Listen {
     /// Address of the public HTTP surface; port 0 takes any free one.
     pub http: SocketAddr,
@@ -50,7 +48,7 @@ pub struct Listen {
 
 /// How clients' places are found. Files are read again when they change.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Locate {
     /// CSV files `cloud,region,cidr`; of equal prefixes the last one counts.
     pub ranges: Vec<PathBuf>,
@@ -64,7 +62,7 @@ pub struct Locate {
 
 /// How mirrors are probed.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Probe {
     /// From one probe of a mirror to the next, in milliseconds.
     pub interval_ms: u64,
@@ -84,6 +82,20 @@ impl Default for Probe {
             down_after: 2,
             up_after: 3,
         }
+    }
+}
+
+impl Config {
+    /// Reads the file, then the environment, then flags.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn load(
+        file: &Path,
+        env: impl IntoIterator<Item = (String, String)>,
+        overrides: &[(String, String)],
+    ) -> Result<Self, ConfigFaults> {
+        landfall_runtime::config::load(file, "LANDFALL", env, overrides)
     }
 }
 
@@ -122,14 +134,15 @@ impl Check for Config {
         let mut fault = |key: &str, message: String| faults.push(Fault::new(key, message));
         if self.name.is_empty() || self.name.len() > 255 || self.name.chars().any(char::is_control)
         {
-            fault("name", "is 1 to 255 printable characters".to_owned());
+            fault("name", "has to be 1 to 255 printable characters".to_owned());
         }
         if self.coordinator.scheme() != "http"
             || !landfall_runtime::dial::is_loopback(&self.coordinator)
         {
             fault(
                 "coordinator",
-                "is an http:// URL of a loopback address: identity is not there yet".to_owned(),
+                "has to be an http:// URL of a loopback address: identity is not there yet"
+                    .to_owned(),
             );
         }
         if !self.log_keys.is_empty()
@@ -177,9 +190,87 @@ impl Check for Config {
             ("probe.up_after", u64::from(self.probe.up_after)),
         ] {
             if value == 0 {
-                fault(key, "is at least 1".to_owned());
+                fault(key, "has to be at least 1".to_owned());
             }
         }
         faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landfall_runtime::config::load_text;
+
+    use super::*;
+
+    const SAMPLE: &str = r#"
+coordinator = "http://127.0.0.1:7443"
+data_dir = "/var/lib/landfall/redirector"
+listen = { http = "127.0.0.1:7680" }
+[locate]
+ranges = ["/etc/landfall/cloud-ranges.csv"]
+country = "/etc/landfall/country.mmdb"
+asn = "/etc/landfall/asn.csv"
+trusted_proxies = ["127.0.0.0/8"]
+"#;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let file = Path::new("redirector.toml");
+        load_text(file, text, "LANDFALL", std::iter::empty(), &[])
+            .map_err(|faults| faults.to_string())
+    }
+
+    #[test]
+    fn the_sample_is_read_and_what_is_absent_has_its_default() {
+        let config = load(SAMPLE).unwrap();
+        assert_eq!(config.name, "redirector");
+        assert_eq!(config.probe.interval_ms, 1000);
+        assert_eq!((config.probe.down_after, config.probe.up_after), (2, 3));
+        assert_eq!(config.locate.trusted().len(), 1);
+    }
+
+    #[track_caller]
+    fn refused(text: &str, key: &str) {
+        let faults = load(text).unwrap_err();
+        assert!(faults.contains(key), "{key}: {faults}");
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_refused_by_its_key() {
+        let dns = "listen = { http = \"127.0.0.1:7680\", dns = \"0.0.0.0:7653\" }";
+        let listen = "listen = { http = \"127.0.0.1:7680\" }";
+        refused(&SAMPLE.replace(listen, dns), "dns");
+        refused(&format!("{SAMPLE}[dns]\nzone = \"a.example\"\n"), "dns");
+        refused(
+            &SAMPLE.replace("127.0.0.1:7680", "0.0.0.0:7680"),
+            "not a loopback address",
+        );
+        refused(
+            &SAMPLE.replace("http://127.0.0.1:7443", "https://c.example:7443"),
+            "coordinator",
+        );
+        refused(
+            &SAMPLE.replace("http://127.0.0.1", "http://192.0.2.1"),
+            "coordinator",
+        );
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let text = SAMPLE
+            .replace("127.0.0.0/8", "127.0.0.1/8")
+            .replace("country.mmdb", "country.xls")
+            .replace("0.0.1:7680", "0.0.1:port");
+        let text = format!("{text}nonsense = 1\n[probe]\ninterval_ms = 0\n");
+        let faults = load(&text).unwrap_err();
+        for part in [
+            "trusted_proxies",
+            "country",
+            "listen.http",
+            "nonsense",
+            "interval_ms",
+        ] {
+            assert!(faults.contains(part), "{part}: {faults}");
+        }
     }
 }

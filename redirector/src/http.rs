@@ -13,10 +13,11 @@ mod redirect;
 pub mod reply;
 pub mod serve;
 
-use landfall_catalog::Catalog;
+use landfall_catalog::{Catalog, Digest};
 use landfall_route::{FleetView, Place, Reference, Request, RequestError, Wanted, client_key};
 
 use self::client::Client;
+pub(crate) use self::oci::is_manifest;
 use self::reply::Reply;
 use crate::metrics::{Asked, Outcome};
 use crate::oci_manifests::WantedManifest;
@@ -88,6 +89,21 @@ pub fn answer(view: &View, request: &ClientRequest<'_>) -> Answer {
         }
         internal @ Answer::Internal(_) => internal,
     }
+}
+
+/// An OCI manifest as it is to be fetched for nobody in particular; none if it is not to be served.
+pub(crate) fn wanted_manifest(view: &View, digest: &Digest) -> Option<WantedManifest> {
+    let (fleet, state) = (view.fleet(), view.catalog());
+    let context = Context {
+        catalog: state.catalog(),
+        fleet: &fleet,
+        place: Place::default(),
+        key: 0,
+        secure: false,
+        head: false,
+        avoid: &[],
+    };
+    oci::wanted(&context, digest)
 }
 
 fn dispatch(context: &Context<'_>, view: &View, wanted: &Wanted, query: Option<&str>) -> Answer {

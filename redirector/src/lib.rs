@@ -20,8 +20,10 @@
 //! Serving content: what is not an OCI manifest is always a redirect. Metalinks, checksums beside files and small
 //! files answered directly are not there yet, nor answers over DNS, nor reports of traffic.
 
+pub mod app;
 pub mod config;
 pub mod fleet;
+pub mod follow;
 pub mod http;
 pub mod last_good;
 pub mod locate;
@@ -34,4 +36,5 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
+pub use app::{RunError, RunOptions, run};
 pub use config::Config;

@@ -1,10 +1,8 @@
 //! What is counted. Every counter of the request path is resolved once, so that counting costs nothing to speak of.
 
-use http::StatusCode;
 use landfall_route::{Health, Tier};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use crate::http::reply::Reply;
 use crate::view::View;
 
 /// What was asked for.
@@ -195,14 +193,10 @@ impl Metrics {
         })
     }
 
-    /// All of it in the text format of Prometheus.
+    /// The registry, for the metrics page.
     #[must_use]
-    pub fn page(&self) -> Reply {
-        let mut text = String::new();
-        match TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
-            Ok(()) => Reply::empty(StatusCode::OK).with_body(prometheus::TEXT_FORMAT, text),
-            Err(_) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"),
-        }
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// Counts one request.

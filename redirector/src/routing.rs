@@ -172,27 +172,30 @@ impl Routing {
 
 /// Keeps the newest of `states` in `file`; the last one, too, when the stop is requested.
 pub async fn keep(file: PathBuf, mut states: watch::Receiver<Arc<Fleet>>, shutdown: Shutdown) {
+    let mut kept = Arc::clone(&states.borrow());
     loop {
-        let goes_on = matches!(
-            shutdown.unless_requested(states.changed()).await,
-            Some(Ok(()))
-        );
-        let is_new = goes_on || states.has_changed().unwrap_or(false);
-        if is_new {
-            let (fleet, file) = (states.borrow_and_update().clone(), file.clone());
-            let saved = tokio::task::spawn_blocking(move || last_good::save(&file, &fleet)).await;
-            if let Ok(Err(fault)) = saved {
-                tracing::error!(
-                    error = chain(&fault),
-                    "the fleet view cannot be kept on disk"
-                );
-            }
+        let changed = shutdown.unless_requested(states.changed()).await;
+        let newest = Arc::clone(&states.borrow_and_update());
+        if !Arc::ptr_eq(&newest, &kept) {
+            kept = Arc::clone(&newest);
+            save(file.clone(), newest).await;
         }
-        let paused = shutdown.unless_requested(tokio::time::sleep(SAVE_INTERVAL));
-        if !goes_on {
+        if !matches!(changed, Some(Ok(()))) {
             return;
         }
-        // When the stop is requested meanwhile, the next turn saves what is left and ends.
-        let _ = paused.await;
+        // Cut short by the stop, after which the next turn is the last.
+        let _ = shutdown
+            .unless_requested(tokio::time::sleep(SAVE_INTERVAL))
+            .await;
+    }
+}
+
+async fn save(file: PathBuf, fleet: Arc<Fleet>) {
+    let saved = tokio::task::spawn_blocking(move || last_good::save(&file, &fleet)).await;
+    if let Ok(Err(fault)) = saved {
+        tracing::error!(
+            error = chain(&fault),
+            "the fleet view cannot be kept on disk"
+        );
     }
 }

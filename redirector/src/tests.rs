@@ -2,6 +2,7 @@
 //! that is played.
 
 mod answers;
+mod fleet_watch;
 mod hostile;
 mod program;
 mod world;

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use landfall_catalog::{Catalog, Entry, FoldError, SignedCheckpoint};
 use landfall_route::{FleetView, Health, Locator};
+use tokio::sync::watch;
 
 use crate::config::Probe;
 use crate::fleet::Fleet;
@@ -23,6 +24,16 @@ pub struct View {
     sources: Mutex<Sources>,
     fleet: ArcSwap<FleetView>,
     locator: ArcSwap<Locator>,
+    known: watch::Sender<Known>,
+}
+
+/// What is known, from the disk or from the coordinator. Once known, it stays so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// A verified checkpoint, and all revisions that it covers.
+    pub catalog: bool,
+    /// A whole state of the fleet.
+    pub fleet: bool,
 }
 
 /// The fold, and what is known of the log that it comes from.
@@ -93,6 +104,7 @@ impl View {
             sources: Mutex::default(),
             fleet: ArcSwap::from_pointee(Fleet::default().view(&Verdicts::default(), None)),
             locator: ArcSwap::from_pointee(locator),
+            known: watch::Sender::default(),
         }
     }
 
@@ -118,10 +130,10 @@ impl View {
         self.locator.store(Arc::new(locator));
     }
 
-    /// Whether both the catalog and the fleet are known, from the disk or from the coordinator.
+    /// What is known, now and as it changes.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.catalog().checkpoint.is_some() && self.sources().fleet.cursor.is_some()
+    pub fn known(&self) -> watch::Receiver<Known> {
+        self.known.subscribe()
     }
 
     /// Applies one whole revision.
@@ -143,6 +155,7 @@ impl View {
             state.checkpoint = Some(checkpoint);
             state.refresh(now);
         }
+        self.now_known(|known| &mut known.catalog);
         let mut sources = self.sources();
         if sources.log_origin.as_ref() != Some(&origin) {
             sources.log_origin = Some(origin);
@@ -172,6 +185,7 @@ impl View {
         sources.verdicts.retain(|mirror| fleet.has(mirror));
         sources.fleet = fleet;
         self.publish(&sources);
+        self.now_known(|known| &mut known.fleet);
     }
 
     /// Takes over what a probe saw; true if it changed what is thought of the mirror, at once.
@@ -203,6 +217,11 @@ impl View {
             .fleet
             .view(&sources.verdicts, sources.log_origin.as_deref());
         self.fleet.store(Arc::new(view));
+    }
+
+    fn now_known(&self, what: impl Fn(&mut Known) -> &mut bool) {
+        self.known
+            .send_if_modified(|known| !std::mem::replace(what(known), true));
     }
 
     fn sources(&self) -> MutexGuard<'_, Sources> {

@@ -98,6 +98,18 @@ fn manifest(context: &Context<'_>, repository: &Repository, ordinal: Ordinal) ->
     Answer::Manifest(reply, wanted)
 }
 
+/// A live OCI manifest, in whatever repository.
+pub(super) fn wanted(context: &Context<'_>, digest: &Digest) -> Option<WantedManifest> {
+    let ordinal = context.catalog.ordinal(digest)?;
+    let object = context.catalog.object(ordinal)?;
+    let is_wanted = context.catalog.is_live(ordinal) && is_manifest(object.media_type());
+    is_wanted.then(|| WantedManifest {
+        digest: *digest,
+        size: object.size(),
+        sources: sources(context, digest, ordinal),
+    })
+}
+
 /// Where the bytes of an OCI manifest may be had: ready mirrors, best first, then the origin.
 fn sources(context: &Context<'_>, digest: &Digest, ordinal: Ordinal) -> Vec<String> {
     let decision = decide(&by_digest(context, digest, ordinal), context.fleet);

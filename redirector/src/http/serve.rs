@@ -1,30 +1,24 @@
-//! The shell: connections, requests in, answers out.
+//! The shell: requests in, answers out.
 //!
-//! HTTP/1.1 by hyper, strictly parsed. What is refused before anything is looked up: methods other than GET and
-//! HEAD, requests with a body, without exactly one usable `Host`, and absolute-form targets, which only a proxy
-//! has a use for. A connection that is slow with its headers is closed.
+//! What is refused before anything is looked up: methods other than GET and HEAD, requests with a body, without
+//! exactly one usable `Host`, with more headers than any client has a use for, and absolute-form targets, which only a
+//! proxy has a use for. HTTP itself is parsed strictly by hyper, below.
 
-use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::{ConnectInfo, State};
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::request::Parts;
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{Either, Full};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use landfall_log::LogReader;
+use landfall_log::publish::static_router;
 use landfall_route::{Prefix, client_network};
-use landfall_runtime::Shutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::client::client;
@@ -36,16 +30,8 @@ use crate::view::View;
 
 /// Name of the mirror whose agent asks.
 const LANDFALL_AGENT: &str = "landfall-agent";
-/// How long a client may take to send its headers, and to begin its next request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Largest request line with headers, in bytes.
+/// Most headers that are taken, in bytes.
 const MAX_HEAD_BYTES: usize = 16 << 10;
-/// Most connections at a time; beyond it, new ones wait to be accepted.
-const MAX_CONNECTIONS: usize = 50_000;
-/// How long open connections may take to finish their request when the program stops.
-const DRAIN: Duration = Duration::from_secs(5);
-/// Pause after the system had no resources to accept a connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What requests are answered with.
 pub struct Front {
@@ -57,90 +43,45 @@ pub struct Front {
     pub metrics: Arc<Metrics>,
     /// Proxies whose word about the client counts.
     pub trusted: Vec<Prefix>,
-    /// The log's static files, below `/.landfall/`.
-    pub log: Router,
+    /// Health and metrics, below `/.landfall/`.
+    pub ops: Router,
+    /// The log, whose static files are below `/.landfall/`; none before it is open.
+    pub log: watch::Receiver<Option<LogReader>>,
 }
 
-type Sent = Response<Either<Full<Bytes>, Body>>;
-
-/// Serves until the stop is requested, then finishes what is under way.
-///
-/// # Errors
-/// None now: a listener that fails to accept is tried again.
-pub async fn serve(listener: TcpListener, front: Arc<Front>, shutdown: Shutdown) -> io::Result<()> {
-    let mut connections = JoinSet::new();
-    loop {
-        let room = connections.len() < MAX_CONNECTIONS;
-        tokio::select! {
-            () = shutdown.requested() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if room => match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, Arc::clone(&front), shutdown.clone()));
-                }
-                Err(fault) => {
-                    tracing::warn!(error = %fault, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        connections.abort_all();
-    }
-    Ok(())
+/// The whole surface, for the server loop.
+pub fn router(front: Arc<Front>) -> Router {
+    Router::new().fallback(handle).with_state(front)
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, front: Arc<Front>, shutdown: Shutdown) {
-    // Only costs latency if it fails.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| {
-        let front = Arc::clone(&front);
-        async move { Ok::<_, Infallible>(front.handle(peer, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.requested() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+async fn handle(
+    State(front): State<Arc<Front>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response<Body> {
+    let (request, _body) = request.into_parts();
+    let head = request.method == Method::HEAD;
+    let response = match refusal(&request) {
+        Some(reply) => front.send(reply, head),
+        None => front.respond(peer, head, &request).await,
     };
-    if let Err(fault) = ended {
-        tracing::trace!(client = %client_network(peer.ip()), error = %fault, "a connection ended early");
-    }
+    tracing::trace!(
+        client = %client_network(peer.ip()),
+        method = %request.method,
+        path = request.uri.path(),
+        status = response.status().as_u16(),
+        "answered"
+    );
+    response
 }
 
 impl Front {
-    async fn handle(&self, peer: SocketAddr, request: Request<Incoming>) -> Sent {
-        let head = request.method() == Method::HEAD;
-        let sent = match refusal(&request) {
-            Some(reply) => self.send(reply, head),
-            None => self.respond(peer, head, &request).await,
-        };
-        tracing::trace!(
-            client = %client_network(peer.ip()),
-            method = %request.method(),
-            path = request.uri().path(),
-            status = sent.status().as_u16(),
-            "answered"
-        );
-        sent
-    }
-
-    async fn respond(&self, peer: SocketAddr, head: bool, request: &Request<Incoming>) -> Sent {
-        let headers = request.headers();
+    async fn respond(&self, peer: SocketAddr, head: bool, request: &Parts) -> Response<Body> {
+        let headers = &request.headers;
         let asked = ClientRequest {
             head,
-            path: request.uri().path(),
-            query: request.uri().query(),
+            path: request.uri.path(),
+            query: request.uri.query(),
             client: client(peer.ip(), headers, &self.trusted),
             agent: headers.get(LANDFALL_AGENT).and_then(|it| it.to_str().ok()),
         };
@@ -157,57 +98,40 @@ impl Front {
                 };
                 self.send(reply, head)
             }
-            Answer::Internal(path) => self.internal(&path, head, request).await,
+            Answer::Internal(path) => self.internal(&path, request).await,
         }
     }
 
-    async fn internal(&self, path: &str, head: bool, request: &Request<Incoming>) -> Sent {
-        let reply = match path {
-            "healthz" => Reply::text(StatusCode::OK, "ok\n"),
-            "readyz" if self.view.is_ready() => Reply::text(StatusCode::OK, "ready\n"),
-            "readyz" => Reply::text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the catalog or the fleet is not known yet\n",
-            ),
-            "metrics" => self.metrics.page(),
-            "checkpoint" => return self.log_file(request).await,
-            tile if tile.starts_with("tile/") => return self.log_file(request).await,
-            _ => {
-                let reply = Reply::text(StatusCode::NOT_FOUND, "there is nothing of that name\n");
-                return self.send(reply.counted(Asked::Internal, Outcome::NotFound), head);
-            }
-        };
-        self.send(reply.counted(Asked::Internal, Outcome::Served), head)
-    }
-
-    /// The log's files have a server of their own; it gets method, path and conditions.
-    async fn log_file(&self, request: &Request<Incoming>) -> Sent {
+    /// The log's files and the state of this program have servers of their own; they get method, path and conditions.
+    async fn internal(&self, path: &str, request: &Parts) -> Response<Body> {
+        let is_of_log = path == "checkpoint" || path.starts_with("tile/");
+        let log = is_of_log.then(|| self.log.borrow().clone()).flatten();
+        let server = log.map_or_else(|| self.ops.clone(), static_router);
         let mut forwarded = Request::new(Body::empty());
-        *forwarded.method_mut() = request.method().clone();
-        *forwarded.uri_mut() = request.uri().clone();
-        *forwarded.headers_mut() = request.headers().clone();
-        let Ok(response) = self.log.clone().oneshot(forwarded).await;
+        *forwarded.method_mut() = request.method.clone();
+        *forwarded.uri_mut() = request.uri.clone();
+        *forwarded.headers_mut() = request.headers.clone();
+        let Ok(mut response) = server.oneshot(forwarded).await;
         let outcome = if response.status().is_success() {
             Outcome::Served
         } else {
             Outcome::NotFound
         };
         self.metrics.count(Asked::Internal, outcome, None);
-        let mut response = response.map(Either::Right);
         response
             .headers_mut()
             .insert(LANDFALL_CATALOG, self.view.catalog().header());
         response
     }
 
-    fn send(&self, reply: Reply, head: bool) -> Sent {
+    fn send(&self, reply: Reply, head: bool) -> Response<Body> {
         self.metrics.count(reply.asked, reply.outcome, reply.tier);
         let mut headers = reply.headers;
         if !headers.contains_key(LANDFALL_CATALOG) {
             headers.insert(LANDFALL_CATALOG, self.view.catalog().header());
         }
         let body = if head { Bytes::new() } else { reply.body };
-        let mut response = Response::new(Either::Left(Full::new(body)));
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = reply.status;
         *response.headers_mut() = headers;
         response
@@ -215,14 +139,14 @@ impl Front {
 }
 
 /// What is wrong with a request before anything is looked up.
-fn refusal<B>(request: &Request<B>) -> Option<Reply> {
+fn refusal(request: &Parts) -> Option<Reply> {
     let refuse = |status, message: &str| {
         let reply = Reply::text(status, message).counted(Asked::Other, Outcome::Refused);
         // Whatever else the client sent is not to be taken for a request.
         reply.with(CONNECTION, HeaderValue::from_static("close"))
     };
-    let headers = request.headers();
-    if request.method() != Method::GET && request.method() != Method::HEAD {
+    let headers = &request.headers;
+    if request.method != Method::GET && request.method != Method::HEAD {
         let reply = refuse(
             StatusCode::METHOD_NOT_ALLOWED,
             "only GET and HEAD are answered here\n",
@@ -240,7 +164,17 @@ fn refusal<B>(request: &Request<B>) -> Option<Reply> {
             "no request body is taken here\n",
         ));
     }
-    if request.uri().authority().is_some() || request.uri().scheme().is_some() {
+    let head_bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if head_bytes > MAX_HEAD_BYTES {
+        return Some(refuse(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "fewer or shorter headers are needed\n",
+        ));
+    }
+    if request.uri.authority().is_some() || request.uri.scheme().is_some() {
         return Some(refuse(
             StatusCode::BAD_REQUEST,
             "the target has to be a path\n",

@@ -45,28 +45,39 @@ pub async fn run(
             () = shutdown.requested() => return,
             _ = ticks.tick() => {}
         }
-        let round =
-            stream::iter(questions(&view)).for_each_concurrent(MAX_CONCURRENT, |question| {
-                let (view, http, config, changed) = (&view, &http, &config, &changed);
-                async move {
-                    let fault = ask(http, &question, config.timeout()).await.err();
-                    let success = fault.is_none();
-                    let Some(health) = view.observe(&question.mirror, success, config) else {
-                        return;
-                    };
-                    tracing::info!(
-                        mirror = question.mirror,
-                        ?health,
-                        fault = fault.unwrap_or_default(),
-                        "a mirror is seen differently"
-                    );
-                    changed.notify_one();
-                }
-            });
+        let asked: Vec<_> = questions(&view)
+            .into_iter()
+            .map(|question| {
+                let (view, http) = (Arc::clone(&view), http.clone());
+                probe(view, http, question, config.clone(), Arc::clone(&changed))
+            })
+            .collect();
+        let round = stream::iter(asked).buffer_unordered(MAX_CONCURRENT);
+        let round = round.for_each(|()| std::future::ready(()));
         if shutdown.unless_requested(round).await.is_none() {
             return;
         }
     }
+}
+
+async fn probe(
+    view: Arc<View>,
+    http: reqwest::Client,
+    question: Question,
+    config: Probe,
+    changed: Arc<Notify>,
+) {
+    let fault = ask(&http, &question, config.timeout()).await.err();
+    let Some(health) = view.observe(&question.mirror, fault.is_none(), &config) else {
+        return;
+    };
+    tracing::info!(
+        mirror = question.mirror,
+        ?health,
+        fault = fault.unwrap_or_default(),
+        "a mirror is seen differently"
+    );
+    changed.notify_one();
 }
 
 fn questions(view: &View) -> Vec<Question> {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
 use landfall_runtime::Shutdown;
+use landfall_runtime::ops::{self, Ready};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::world::*;
-use crate::http::serve::{Front, serve};
+use crate::http::serve::{Front, router};
 use crate::metrics::Metrics;
 use crate::oci_manifests::Manifests;
 
@@ -20,15 +21,21 @@ fn against(trusting: bool, client: impl FnOnce(SocketAddr) + Send + 'static) {
     landfall_runtime::install_crypto();
     let folder = tempfile::tempdir().unwrap();
     let http = landfall_runtime::dial::http_client().unwrap();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let (_log, log) = watch::channel(None);
     let front = Arc::new(Front {
         view: Arc::new(view(&mirrors())),
         manifests: Manifests::open(folder.path(), http).unwrap(),
-        metrics: Arc::new(Metrics::new().unwrap()),
+        metrics: Arc::clone(&metrics),
         trusted: trusting
             .then(|| "127.0.0.0/8".parse().unwrap())
             .into_iter()
             .collect(),
-        log: Router::new().route("/.landfall/checkpoint", get(|| async { "a note" })),
+        ops: Router::new().nest(
+            "/.landfall",
+            ops::router(Ready::new(), metrics.registry().clone()),
+        ),
+        log,
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -44,7 +51,7 @@ fn against(trusting: bool, client: impl FnOnce(SocketAddr) + Send + 'static) {
             let _stop = StopOnDrop(stop);
             client(address);
         });
-        serve(listener, front, shutdown).await.unwrap();
+        ops::serve(listener, router(front), shutdown).await;
         client.await.unwrap();
     });
 }
@@ -341,7 +348,7 @@ fn head_equals_get() {
             "/.landfall/explain?from=1.2.3.4&name=app:v1",
             "/.landfall/healthz",
             "/.landfall/readyz",
-            "/.landfall/checkpoint",
+            "/.landfall/nothing",
             "/no//such",
         ] {
             let of = |method: &str| {
