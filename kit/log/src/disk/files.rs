@@ -35,7 +35,7 @@ pub(crate) enum Step<'a> {
 }
 
 /// Called before each step; an error stops the step.
-pub(crate) type Hook = Box<dyn FnMut(Step<'_>) -> io::Result<()> + Send>;
+pub(crate) type Hook = Box<dyn FnMut(Step<'_>) -> io::Result<()> + Send + Sync>;
 
 /// The directory of a log, held by its one writer.
 pub(crate) struct Files {

@@ -17,6 +17,8 @@ use crate::reader::LogReader;
 const FOR_SECONDS: &str = "public, max-age=2";
 /// A tile of one path never has other bytes.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// Most bytes of a file that are in memory at once.
+const BUFFER_BYTES: usize = 128 << 10;
 const NOT_AT_ALL: &str = "no-store";
 
 /// Serves `/.landfall/checkpoint` and `/.landfall/tile/…`: what is committed, and
@@ -59,7 +61,11 @@ async fn tile(State(reader): State<LogReader>, Path(path): Path<String>) -> Resp
                 (CACHE_CONTROL, FOR_EVER.to_owned()),
                 (CONTENT_LENGTH, length.to_string()),
             ];
-            (headers, Body::from_stream(ReaderStream::new(file))).into_response()
+            // Most files fit one buffer, and then leave in one piece.
+            let buffer =
+                usize::try_from(length).map_or(BUFFER_BYTES, |all| all.clamp(1, BUFFER_BYTES));
+            let body = Body::from_stream(ReaderStream::with_capacity(file, buffer));
+            (headers, body).into_response()
         }
         // A partial tile whose full one is there by now.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

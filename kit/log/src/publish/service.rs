@@ -263,3 +263,41 @@ impl Encoder for Encoded {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use landfall_catalog::{Checkpoint, LogSigner, empty_root};
+    use landfall_runtime::ManualClock;
+
+    use super::*;
+    use crate::disk::LogDisk;
+
+    #[tokio::test]
+    async fn a_reader_that_takes_no_message_for_a_minute_is_closed() {
+        let signer = LogSigner::from_seeds("log.example", [1; 32], [2; 32]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::new(LogDisk::open(dir.path(), signer.keys()).unwrap());
+        let empty = Checkpoint {
+            origin: "log.example".to_owned(),
+            size: 0,
+            root: empty_root(),
+        };
+        publisher
+            .refresh(signer.sign(&empty, 1).unwrap())
+            .await
+            .unwrap();
+        let clock = Arc::new(ManualClock::new(1));
+        let service = CatalogService::new(publisher, clock.clone(), Shutdown::new());
+
+        let mut in_time = service.stream(0).unwrap();
+        assert!(in_time.next().await.unwrap().is_ok());
+        let mut late = service.stream(0).unwrap();
+        assert!(late.next().await.unwrap().is_ok());
+        clock.advance(Duration::from_secs(60));
+        assert!(in_time.next().await.unwrap().is_ok());
+        clock.advance(Duration::from_secs(1));
+        let closed = late.next().await.unwrap().unwrap_err();
+        assert_eq!(closed.code(), Code::ResourceExhausted);
+        assert!(late.next().await.is_none());
+    }
+}
