@@ -1,0 +1,351 @@
+//! Fills the store: what the catalog wants and the store lacks, in this
+//! mirror's own random order; then puts names in place; then reports.
+//!
+//! One task owns the account of what is held. Fetches run beside it, at most
+//! [`CONCURRENCY`] at a time, and come back to it.
+
+mod fetch;
+mod queue;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use landfall_catalog::{Catalog, Digest, LogPosition, Name, Ordinal, Readiness};
+use landfall_content::{DirectoryStore, Fetched, StoreError};
+use landfall_proto::status::chain;
+use landfall_runtime::{Clock, Shutdown, telemetry};
+use rand::{SeedableRng, rngs::StdRng};
+use roaring::RoaringBitmap;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::sleep,
+};
+use tracing::{Instrument, Span};
+
+use crate::{
+    holdings::Holdings,
+    metrics::Metrics,
+    names::Placement,
+    session::Report,
+    shelf::{SharedShelf, Shelf},
+    want::{Filter, wanted},
+};
+pub(crate) use fetch::{FetchError, Fetcher, Wanted};
+use queue::Queue;
+
+/// Objects fetched at the same time.
+const CONCURRENCY: usize = 8;
+/// What arrived is put in place and reported together, this often.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(100);
+/// Pause after the store failed: a full or broken disk needs a person.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// Revisions whose trace is carried on into fetches, at most.
+const MAX_TRACED: usize = 10_000;
+
+/// The filling task.
+pub(crate) struct Filler {
+    pub(crate) shelf: SharedShelf,
+    pub(crate) store: DirectoryStore,
+    pub(crate) filter: Filter,
+    pub(crate) fetcher: Arc<Fetcher>,
+    /// Woken when the catalog has changed.
+    pub(crate) changed: Arc<Notify>,
+    pub(crate) traced: Traced,
+    pub(crate) report: watch::Sender<Option<Report>>,
+    pub(crate) metrics: Metrics,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) seed: u64,
+}
+
+/// Spans of revisions that are being filled, by the objects they added: the
+/// trace of a promotion goes on in the fetches that it causes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traced(Arc<Mutex<HashMap<Digest, Span>>>);
+
+impl Traced {
+    /// Opens the span of a revision, as a part of the operation's trace. It
+    /// ends when the last of its objects has been fetched.
+    pub(crate) fn begin(&self, revision: u64, added: &[Digest], trace_parent: Option<&str>) {
+        let Some(trace_parent) = trace_parent else {
+            return;
+        };
+        let mut spans = self.lock();
+        if spans.len() + added.len() > MAX_TRACED {
+            return;
+        }
+        let span = tracing::info_span!("fill", revision, objects = added.len());
+        telemetry::set_parent(&span, trace_parent);
+        for digest in added {
+            spans.insert(*digest, span.clone());
+        }
+    }
+
+    fn of(&self, digest: &Digest) -> Span {
+        self.lock().get(digest).cloned().unwrap_or_else(Span::none)
+    }
+
+    fn end(&self, digest: &Digest) {
+        self.lock().remove(digest);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Span>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type FetchEnded = (Ordinal, Digest, Result<Fetched, FetchError>);
+
+/// The account while the task runs.
+struct Account {
+    holdings: Holdings,
+    queue: Queue,
+    wanted: RoaringBitmap,
+    /// What the store held at start and the catalog has not yet named.
+    unmatched: HashMap<Digest, u64>,
+    rng: StdRng,
+    fetches: JoinSet<FetchEnded>,
+    /// Something has arrived or changed since the last time names were placed.
+    unsettled: bool,
+}
+
+impl Filler {
+    /// Fills until the shutdown. Fetches under way are dropped then: what they
+    /// have written is resumed at the next start.
+    ///
+    /// # Errors
+    /// When the store cannot even be listed.
+    pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
+        let unmatched: HashMap<Digest, u64> = self
+            .store
+            .run(DirectoryStore::list)
+            .await?
+            .into_iter()
+            .collect();
+        tracing::info!(objects = unmatched.len(), "the store was read");
+        let mut account = Account {
+            holdings: Holdings::default(),
+            queue: Queue::default(),
+            wanted: RoaringBitmap::new(),
+            unmatched,
+            rng: StdRng::seed_from_u64(self.seed),
+            fetches: JoinSet::new(),
+            unsettled: false,
+        };
+        self.take_stock(&mut account);
+        loop {
+            self.start_fetches(&mut account);
+            let idle_until = account
+                .queue
+                .next_due()
+                .map(|due| due.saturating_duration_since(self.clock.now()));
+            tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                () = self.changed.notified() => self.take_stock(&mut account),
+                Some(ended) = account.fetches.join_next() => self.take(&mut account, ended),
+                () = sleep(SETTLE_INTERVAL), if account.unsettled => self.settle(&mut account).await,
+                () = sleep(idle_until.unwrap_or(STORE_PAUSE)), if idle_until.is_some() => {}
+            }
+            // Nothing more to wait for: no reason to let the interval pass.
+            if account.unsettled && account.queue.in_flight() == 0 {
+                self.settle(&mut account).await;
+            }
+        }
+    }
+
+    /// Works out anew what is wanted and missing.
+    fn take_stock(&self, account: &mut Account) {
+        let shelf = self.shelf.read();
+        account.wanted = wanted(&shelf.catalog, &self.filter);
+        let mut missing = account.holdings.missing(&account.wanted);
+        if !account.unmatched.is_empty() {
+            for ordinal in &missing.clone() {
+                if account.adopt(&shelf.catalog, Ordinal::new(ordinal)) {
+                    missing.remove(ordinal);
+                }
+            }
+        }
+        account.queue.refill(&missing, &mut account.rng);
+        account.unsettled = true;
+        self.metrics.wanted.set(gauge(account.wanted.len()));
+        self.metrics.missing.set(gauge(missing.len()));
+    }
+
+    fn start_fetches(&self, account: &mut Account) {
+        while account.queue.in_flight() < CONCURRENCY {
+            let Some(ordinal) = account.queue.take(self.clock.now()) else {
+                return;
+            };
+            let wanted = {
+                let shelf = self.shelf.read();
+                shelf.catalog.object(ordinal).map(|object| Wanted {
+                    digest: *object.digest(),
+                    size: object.size(),
+                    pieces: object.pieces().copied(),
+                })
+            };
+            let Some(wanted) = wanted else {
+                account.queue.done(ordinal);
+                continue;
+            };
+            let fetcher = Arc::clone(&self.fetcher);
+            let span = tracing::debug_span!(
+                parent: self.traced.of(&wanted.digest),
+                "fetch",
+                digest = %wanted.digest,
+                size_bytes = wanted.size
+            );
+            account.fetches.spawn(
+                async move {
+                    let ended = fetcher.fetch(wanted).await;
+                    (ordinal, wanted.digest, ended)
+                }
+                .instrument(span),
+            );
+        }
+    }
+
+    /// Takes a fetch that has ended.
+    fn take(&self, account: &mut Account, ended: Result<FetchEnded, tokio::task::JoinError>) {
+        let (ordinal, digest, ended) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                // Its object stays in flight, so that a bug in it is not met in a loop.
+                tracing::error!(%error, "a fetch has panicked");
+                return;
+            }
+        };
+        match ended {
+            Ok(fetched) => {
+                self.metrics.fetched.inc();
+                self.metrics.fetched_bytes.inc_by(fetched.received);
+                tracing::debug!(
+                    %digest,
+                    received_bytes = fetched.received,
+                    resumed_from_bytes = fetched.resumed_from,
+                    "stored"
+                );
+                account.queue.done(ordinal);
+                account.holdings.add(ordinal);
+                account.unsettled = true;
+                self.traced.end(&digest);
+                self.metrics.missing.dec();
+            }
+            Err(error) => {
+                self.metrics.failures.inc();
+                let retry_after = error.retry_after();
+                account.queue.failed(ordinal, self.clock.now(), retry_after);
+                tracing::warn!(
+                    %digest,
+                    error = chain(&error),
+                    "not fetched; it will be tried again"
+                );
+            }
+        }
+    }
+
+    /// Puts in place and reports what has become ready.
+    async fn settle(&self, account: &mut Account) {
+        let (newly, placement) = {
+            let mut shelf = self.shelf.write();
+            let newly = account.holdings.settle(&shelf.catalog);
+            let placement = Placement::prepare(&mut shelf, &newly, &self.store);
+            (newly, placement)
+        };
+        let applied = self.store.run(move |_| Ok(placement.apply())).await;
+        let outcome = match applied {
+            Ok(outcome) => outcome,
+            Err(error) => Err((error, Vec::new())),
+        };
+        match self.shelve(account, &newly, outcome) {
+            Ok(Some(report)) => {
+                self.metrics.ready.set(gauge(report.ready));
+                self.report.send_replace(Some(report));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(error = chain(&error), "names cannot be put in place");
+                sleep(STORE_PAUSE).await;
+            }
+        }
+    }
+
+    /// Makes visible what was put in place; gives what there is to report.
+    fn shelve(
+        &self,
+        account: &mut Account,
+        newly: &RoaringBitmap,
+        outcome: Result<(u64, Vec<Name>), (StoreError, Vec<Name>)>,
+    ) -> Result<Option<Report>, StoreError> {
+        let mut shelf = self.shelf.write();
+        // Ready, whatever became of the names: a client that asks by digest
+        // needs none.
+        shelf.ready |= newly;
+        match outcome {
+            Ok((through, again)) => {
+                shelf.names_through = through;
+                shelf.changed_names.extend(again);
+                account.unsettled = false;
+                Ok(self.report(account, &shelf))
+            }
+            Err((error, again)) => {
+                shelf.changed_names.extend(again);
+                Err(error)
+            }
+        }
+    }
+
+    /// The report on the newest checkpoint, once the fold has reached it.
+    fn report(&self, account: &Account, shelf: &Shelf) -> Option<Report> {
+        let checkpoint = shelf.checkpoint.as_ref()?;
+        if checkpoint.checkpoint.size != shelf.catalog.log_size() {
+            return None;
+        }
+        let held = &shelf.ready & shelf.catalog.live();
+        let ready = &held & &account.wanted;
+        let missing = &account.wanted - &held;
+        Some(Report {
+            wanted: account.wanted.len(),
+            ready: ready.len(),
+            bytes_missing: missing
+                .iter()
+                .filter_map(|ordinal| shelf.catalog.object(Ordinal::new(ordinal)))
+                .map(|object| object.size())
+                .fold(0, u64::saturating_add),
+            readiness: Readiness::from_held(
+                &held,
+                shelf.catalog.object_count(),
+                shelf.names_through,
+                self.filter.digest(),
+                LogPosition {
+                    origin: checkpoint.checkpoint.origin.clone(),
+                    size: checkpoint.checkpoint.size,
+                    root: checkpoint.checkpoint.root,
+                },
+            ),
+        })
+    }
+}
+
+impl Account {
+    /// Counts as held what the store had at start, if it is this object: it was
+    /// verified before it got its name there.
+    fn adopt(&mut self, catalog: &Catalog, ordinal: Ordinal) -> bool {
+        let Some(object) = catalog.object(ordinal) else {
+            return false;
+        };
+        let is_there = self.unmatched.get(object.digest()) == Some(&object.size());
+        if is_there {
+            self.unmatched.remove(object.digest());
+            self.holdings.add(ordinal);
+        }
+        is_there
+    }
+}
+
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
