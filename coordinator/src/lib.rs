@@ -1,1 +1,44 @@
-//! landfall-coordinator
+//! The coordinator: records what was promoted in the signed catalog, brings it
+//! to the origin, publishes the log, and knows the fleet.
+//!
+//! A walk through it: `grpc/promotion` receives manifests; `promote/plan` makes
+//! a plan of them and `promote/resolve` looks at staging; confirmed, the plan is
+//! an operation (`promote/operation`) that copies (`promote/execute`) and ends in
+//! one revision (`promote/compose`, `publish`). `grpc/fleet` holds the agents'
+//! sessions, `fleet` what they report, `grpc/routing` tells redirectors, and `web`
+//! serves the log, the origin and the state of the whole.
+//!
+//! # Invariants
+//!
+//! - Content is durable and verified at the origin before a revision names it;
+//!   a revision is in the database before it is in the log's files, and there
+//!   before anybody is told.
+//! - A signed checkpoint is never contradicted, whatever is killed when.
+//! - What is executed is within the plan that was confirmed; each entry has its
+//!   own outcome, and one bad entry holds up nothing.
+//! - Silence changes nothing: neither the end of a session nor a restart takes a
+//!   report back.
+//! - Every handler knows its principal and asks the one authorization table.
+//!
+//! # Deliberately absent
+//!
+//! Identity (only loopback is served), withdrawal and revert, gates, audits,
+//! leases and directives for agents, state engines other than `SQLite`, origins
+//! other than a folder. None of them is half there.
+
+mod app;
+mod catalog;
+pub mod config;
+mod fleet;
+mod grpc;
+mod keys;
+mod metrics;
+mod principal;
+mod promote;
+mod publish;
+mod state;
+mod status;
+mod web;
+
+pub use app::{RunError, RunOptions, init, run};
+pub use config::Config;

@@ -1,0 +1,353 @@
+//! Puts the coordinator together: the only place that wires things.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall_catalog::LogSigner;
+use landfall_content::{DirectoryStore, StoreError};
+use landfall_proto::status::chain;
+use landfall_runtime::clock::{Clock, SystemClock};
+use landfall_runtime::config::Check;
+use landfall_runtime::dial::DialError;
+use landfall_runtime::ops::{self, Ready};
+use landfall_runtime::{OnError, Shutdown, TaskFailure, Tasks};
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+use crate::fleet::{Fleet, FleetError};
+use crate::grpc::{self, Shared, Urls};
+use crate::keys::{self, KeyError};
+use crate::metrics::Metrics;
+use crate::promote::execute::Executor;
+use crate::promote::operation::{OperationError, Operations, Parts};
+use crate::promote::plan::Planner;
+use crate::promote::resolve::Resolver;
+use crate::promote::sources::Sources;
+use crate::promote::staging::Staging;
+use crate::publish::{self, PublishError};
+use crate::state::{State, StateError, StateThread, log};
+use crate::status::Statuses;
+use crate::web::{self, LOG_PATH, ORIGIN_PATH, Web};
+
+/// How a coordinator is run.
+pub struct RunOptions {
+    /// Listen and dial in plain text on loopback. Without it there is nothing
+    /// to run yet: identity is not configured.
+    pub insecure_loopback: bool,
+    /// Is told one line when everything is ready, with the bound addresses.
+    pub announce: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// Why a coordinator did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Without identity only loopback is possible, and only on request.
+    #[error("identity is not configured: run with --insecure-loopback, on loopback addresses only")]
+    NoIdentity,
+    /// The configuration has faults.
+    #[error("the configuration is not usable: {0}")]
+    Config(String),
+    /// A folder cannot be created.
+    #[error("the folder {path} cannot be created", path = path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {what}")]
+    Listen {
+        /// `gRPC` or `HTTP`.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database cannot be used.
+    #[error("the state cannot be used")]
+    State(#[from] StateError),
+    /// The log's keys cannot be used.
+    #[error("the log's keys cannot be used")]
+    Keys(#[from] KeyError),
+    /// The log cannot be opened.
+    #[error("the log cannot be opened")]
+    Publish(#[from] PublishError),
+    /// The origin's store cannot be opened.
+    #[error("the origin's store cannot be opened")]
+    Store(#[from] StoreError),
+    /// Staging cannot be dialled.
+    #[error("staging cannot be read")]
+    Dial(#[from] DialError),
+    /// The fleet cannot be loaded.
+    #[error("the fleet cannot be loaded")]
+    Fleet(#[from] FleetError),
+    /// Unfinished operations cannot be resumed.
+    #[error("unfinished operations cannot be resumed")]
+    Resume(#[from] OperationError),
+    /// The metrics contradict each other. A defect.
+    #[error("the metrics cannot be set up")]
+    Metrics(#[from] prometheus::Error),
+    /// A part that everything depends on failed.
+    #[error("the coordinator stopped")]
+    Task(#[from] TaskFailure),
+}
+
+/// Creates what is missing of folders, database, keys and the first checkpoint;
+/// gives the log's verifier keys, for readers to pin.
+///
+/// # Errors
+/// [`RunError`]; nothing that exists is changed.
+pub async fn init(config: &Config) -> Result<Vec<String>, RunError> {
+    check(config)?;
+    let (state, thread, signer) = open_state(config).await?;
+    let keys = signer.keys().to_strings();
+    publish::first_head(&state, &signer, SystemClock.unix_seconds()).await?;
+    drop(state);
+    close(thread).await;
+    Ok(keys)
+}
+
+/// Runs a coordinator until `shutdown` is requested, or until a part that
+/// everything depends on fails.
+///
+/// # Errors
+/// [`RunError`] if it could not start or did not end well.
+pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Result<(), RunError> {
+    if !options.insecure_loopback {
+        return Err(RunError::NoIdentity);
+    }
+    check(&config)?;
+    landfall_runtime::install_crypto();
+    let (grpc, grpc_address) = listen("gRPC", config.listen.grpc).await?;
+    let (http, http_address) = listen("HTTP", config.listen.http).await?;
+    let urls = urls(&config, http_address);
+    let (state, thread, signer) = open_state(&config).await?;
+    let stop_within = config.limits.stop_within;
+    let tasks = Tasks::new(shutdown);
+    let started = start(config, state, signer, &tasks, urls, grpc, http).await;
+    let fleet = match started {
+        Ok(fleet) => fleet,
+        Err(error) => {
+            tasks.shutdown().trigger();
+            // What failed first is what is told.
+            if let Err(failure) = tasks.join(stop_within).await {
+                tracing::debug!(error = %chain(&failure), "stopping after a failed start");
+            }
+            return Err(error);
+        }
+    };
+    (options.announce)(&format!(
+        "coordinator ready grpc={grpc_address} http={http_address}"
+    ));
+    let ended = tasks.join(stop_within).await;
+    if let Err(error) = fleet.store_reports().await {
+        tracing::error!(error = %chain(&error), "the last readiness reports were not stored");
+    }
+    drop((fleet, tasks));
+    close(thread).await;
+    Ok(ended?)
+}
+
+/// Opens everything and starts every task. What an earlier run left undone is
+/// done before the first request is answered.
+async fn start(
+    config: Config,
+    state: State,
+    signer: LogSigner,
+    tasks: &Tasks,
+    urls: Urls,
+    grpc: TcpListener,
+    http: TcpListener,
+) -> Result<Fleet, RunError> {
+    let shutdown = tasks.shutdown().clone();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let limits = Arc::new(config.limits.clone());
+    let verifier_keys = signer.keys().to_strings();
+    let log_folder = config.data_dir.join("log");
+    let opened = publish::open(state.clone(), log_folder, signer, Arc::clone(&clock)).await?;
+    let catalog = opened.catalog;
+    let objects = catalog.read(landfall_catalog::Catalog::object_count);
+    let fleet = Fleet::load(
+        state.clone(),
+        Arc::clone(&clock),
+        &config,
+        rand::random(),
+        objects,
+    )
+    .await?;
+    let store = open_store(&config).await?;
+    let sources = Sources::new(Staging::new(config.staging), limits.staging_requests)?;
+    let metrics = Metrics::new()?;
+    let statuses = Statuses::new(
+        &urls.name,
+        verifier_keys,
+        catalog.clone(),
+        fleet.clone(),
+        Arc::clone(&clock),
+    );
+    let operations = Operations::new(
+        Parts {
+            state: state.clone(),
+            ledger: opened.ledger,
+            executor: Executor::new(sources.clone(), store.clone()),
+            tasks: tasks.clone(),
+            clock: Arc::clone(&clock),
+            metrics: metrics.clone(),
+        },
+        &limits,
+    );
+    let planner = Planner {
+        state,
+        catalog: catalog.clone(),
+        resolver: Resolver::new(sources, store.clone(), catalog.clone(), Arc::clone(&limits)),
+        rules: Arc::new(config.production),
+        clock: Arc::clone(&clock),
+        remembered: limits.remembered_plans,
+    };
+    let ready = Ready::new();
+    let serving = ready.condition("operations");
+    let router = web::router(Web {
+        statuses: statuses.clone(),
+        operations: operations.clone(),
+        catalog: catalog.clone(),
+        store,
+        log: opened.publisher.reader(),
+        ready,
+        registry: metrics.registry(statuses.clone())?,
+    })?;
+
+    let committer = opened.committer.run(limits.refresh, shutdown.clone());
+    tasks.spawn("committer", OnError::Fail, committer);
+    operations.resume().await?;
+    serving.set(true);
+    let reports = store_reports(fleet.clone(), limits.report_delay, shutdown.clone());
+    tasks.spawn("reports", OnError::Fail, reports);
+    tasks.spawn(
+        "http",
+        OnError::Fail,
+        ops::serve(http, router, shutdown.clone()),
+    );
+    let shared = Shared {
+        catalog,
+        publisher: opened.publisher,
+        fleet: fleet.clone(),
+        operations,
+        planner,
+        statuses,
+        clock,
+        shutdown,
+        limits,
+        urls: Arc::new(urls),
+    };
+    tasks.spawn("grpc", OnError::Fail, grpc::serve(grpc, shared));
+    Ok(fleet)
+}
+
+/// Stores readiness reports soon after they came.
+async fn store_reports(fleet: Fleet, every: Duration, shutdown: Shutdown) {
+    while shutdown
+        .unless_requested(tokio::time::sleep(every))
+        .await
+        .is_some()
+    {
+        if let Err(error) = fleet.store_reports().await {
+            tracing::error!(error = %chain(&error), "readiness reports were not stored");
+        }
+    }
+}
+
+fn check(config: &Config) -> Result<(), RunError> {
+    let faults = config.check();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let listed: Vec<_> = faults
+        .iter()
+        .map(|fault| format!("{}: {}", fault.key, fault.message))
+        .collect();
+    Err(RunError::Config(listed.join("; ")))
+}
+
+async fn open_state(config: &Config) -> Result<(State, StateThread, LogSigner), RunError> {
+    let folder = config.data_dir.clone();
+    let (state, thread) = blocking(move || {
+        create_folder(&folder)?;
+        Ok(State::open(&folder.join("coordinator.sqlite"))?)
+    })
+    .await?;
+    let head = state.read("read the log's head", log::head).await?;
+    let (folder, name) = (config.data_dir.join("keys"), config.name.clone());
+    let signer =
+        blocking(move || Ok(keys::load_or_create(&folder, &name, head.is_some())?)).await?;
+    Ok((state, thread, signer))
+}
+
+async fn open_store(config: &Config) -> Result<DirectoryStore, RunError> {
+    let folder = config.origin_folder().map_err(RunError::Config)?;
+    blocking(move || {
+        create_folder(&folder)?;
+        Ok(DirectoryStore::open(&folder)?)
+    })
+    .await
+}
+
+fn create_folder(path: &Path) -> Result<(), RunError> {
+    std::fs::create_dir_all(path).map_err(|source| RunError::Folder {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+async fn listen(
+    what: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), RunError> {
+    let failed = |source| RunError::Listen {
+        what,
+        address,
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn urls(config: &Config, http: SocketAddr) -> Urls {
+    let origin = config.origin.public_url.as_ref().map_or_else(
+        || format!("http://{http}{ORIGIN_PATH}"),
+        ToString::to_string,
+    );
+    Urls {
+        name: config.name.clone(),
+        public: config.public_url.to_string(),
+        origin,
+        log: format!("http://{http}{LOG_PATH}"),
+    }
+}
+
+/// Waits for the database's thread. By now nobody should hold a handle; a
+/// straggler must not hold up the stop.
+async fn close(thread: StateThread) {
+    let joined = tokio::task::spawn_blocking(|| thread.join());
+    if tokio::time::timeout(Duration::from_secs(1), joined)
+        .await
+        .is_err()
+    {
+        tracing::warn!("the database was still in use at the end");
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RunError> + Send + 'static,
+) -> Result<T, RunError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| RunError::State(StateError::Closed))?
+}

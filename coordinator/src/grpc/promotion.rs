@@ -1,0 +1,346 @@
+//! `landfall.v1.Promotion`: the release team's service.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{BoxStream, PollNext, StreamExt, select_with_strategy, try_unfold};
+use landfall_promotion::Finding;
+use landfall_proto::model;
+use landfall_proto::status::to_status;
+use landfall_proto::v1::{self, operation_event, plan_event, promotion_server};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Shared, trace, upload};
+use crate::principal::{Action, admit};
+use crate::promote::operation::{Confirmed, Progress};
+use crate::promote::plan::{Event, Summary, Wish};
+use crate::state::operations as rows;
+
+/// Plan events that may wait for the transport.
+const PLAN_EVENTS: usize = 64;
+/// Decisions that are read at a time.
+const BATCH: u32 = 256;
+/// Progress is told at most this often.
+const PACE: Duration = Duration::from_millis(100);
+/// Operations that a list has when nobody says how many.
+const USUAL_LIST: u32 = 50;
+/// Operations that a list has at most.
+const MAX_LIST: u32 = 1000;
+/// Longest reason, in bytes; it goes into the log.
+const MAX_WHY_BYTES: usize = 4096;
+/// Longest commit id of manifests, in bytes.
+const MAX_SOURCE_BYTES: usize = 512;
+
+pub(super) struct Service {
+    pub(super) shared: Shared,
+    pub(super) plans: Arc<Semaphore>,
+}
+
+#[tonic::async_trait]
+impl promotion_server::Promotion for Service {
+    type PlanStream = BoxStream<'static, Result<v1::PlanEvent, Status>>;
+
+    async fn plan(
+        &self,
+        request: Request<Streaming<v1::PlanRequest>>,
+    ) -> Result<Response<Self::PlanStream>, Status> {
+        admit(&request, Action::Plan)?;
+        let slot = Arc::clone(&self.plans)
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted("other plans are being made; try again"))?;
+        let (options, tree) = upload::receive(request.into_inner(), &self.shared.limits).await?;
+        let wish = Wish {
+            tree,
+            prune: options.prune,
+            allow_tag_moves: options.allow_tag_moves,
+            strict: options.strict,
+        };
+        let (sender, events) = mpsc::channel(PLAN_EVENTS);
+        let planner = self.shared.planner.clone();
+        let shutdown = self.shared.shutdown.clone();
+        let work = async move {
+            let _slot = slot;
+            match shutdown.unless_requested(planner.plan(wish, sender)).await {
+                None => Err(Status::unavailable("the coordinator is stopping")),
+                Some(result) => result.map_err(|error| to_status(&error)),
+            }
+        };
+        // The work runs as the stream is read, and is dropped with it. Events
+        // first, so that none is lost behind an error.
+        let failure = futures::stream::once(work)
+            .filter_map(|result| std::future::ready(result.err().map(Err)));
+        let events = ReceiverStream::new(events).map(|event| Ok(event_to_wire(event)));
+        let stream = select_with_strategy(events, failure, |()| PollNext::Left);
+        Ok(Response::new(stream.boxed()))
+    }
+
+    async fn promote(
+        &self,
+        request: Request<v1::PromoteRequest>,
+    ) -> Result<Response<v1::PromoteResponse>, Status> {
+        let who = admit(&request, Action::Promote)?;
+        let trace_parent = trace::parent_of(&request);
+        let request = request.into_inner();
+        let plan =
+            model::digest("promote.plan", &request.plan).map_err(|error| to_status(&error))?;
+        if request.why.len() > MAX_WHY_BYTES || request.source.len() > MAX_SOURCE_BYTES {
+            return Err(Status::invalid_argument(format!(
+                "the reason has at most {MAX_WHY_BYTES} bytes, the source {MAX_SOURCE_BYTES}"
+            )));
+        }
+        let operation = self
+            .shared
+            .operations
+            .start(Confirmed {
+                plan,
+                who: who.to_string(),
+                why: request.why,
+                source: request.source,
+                trace_parent,
+            })
+            .await
+            .map_err(|error| to_status(&error))?;
+        Ok(Response::new(v1::PromoteResponse { operation }))
+    }
+
+    type WatchOperationStream = BoxStream<'static, Result<v1::OperationEvent, Status>>;
+
+    async fn watch_operation(
+        &self,
+        request: Request<v1::WatchOperationRequest>,
+    ) -> Result<Response<Self::WatchOperationStream>, Status> {
+        admit(&request, Action::ReadOperations)?;
+        let id = request.into_inner().operation;
+        let (operation, feed) = self
+            .shared
+            .operations
+            .follow(&id)
+            .await
+            .map_err(|error| to_status(&error))?;
+        let watching = Watching {
+            shared: self.shared.clone(),
+            sequence: operation.sequence,
+            id,
+            feed,
+            told: None,
+            cursor: 0,
+            ready: VecDeque::new(),
+            ended: false,
+        };
+        let stream = try_unfold(watching, |mut watching| async move {
+            let event = watching.next().await?;
+            Ok(event.map(|event| (event, watching)))
+        });
+        Ok(Response::new(stream.boxed()))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListOperationsRequest>,
+    ) -> Result<Response<v1::ListOperationsResponse>, Status> {
+        admit(&request, Action::ReadOperations)?;
+        let limit = match request.into_inner().limit {
+            0 => USUAL_LIST,
+            limit => limit.min(MAX_LIST),
+        };
+        let operations = self
+            .shared
+            .operations
+            .newest(limit)
+            .await
+            .map_err(|error| to_status(&error))?;
+        Ok(Response::new(v1::ListOperationsResponse {
+            operations: operations.into_iter().map(operation_to_wire).collect(),
+        }))
+    }
+}
+
+/// Where one follower of an operation is.
+struct Watching {
+    shared: Shared,
+    sequence: i64,
+    id: String,
+    /// Absent when the operation does not run (any more).
+    feed: Option<watch::Receiver<Progress>>,
+    told: Option<Progress>,
+    /// Decisions that were sent.
+    cursor: u64,
+    ready: VecDeque<v1::OperationEvent>,
+    ended: bool,
+}
+
+impl Watching {
+    async fn next(&mut self) -> Result<Option<v1::OperationEvent>, Status> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            if !self.gather().await? {
+                self.wait().await?;
+            }
+        }
+    }
+
+    /// Collects what is new. False if there is nothing.
+    async fn gather(&mut self) -> Result<bool, Status> {
+        let operations = &self.shared.operations;
+        // Before the decisions: what it had decided when it ended is all there is.
+        let operation = operations
+            .find(&self.id)
+            .await
+            .map_err(|error| to_status(&error))?;
+        let decided = operations
+            .decided_after(self.sequence, self.cursor, BATCH)
+            .await
+            .map_err(|error| to_status(&error))?;
+        let progress = self
+            .feed
+            .as_mut()
+            .map(|feed| feed.borrow_and_update().clone());
+        let is_last = decided.is_empty() && operation.finished.is_some();
+        for row in decided {
+            self.cursor = row.decided;
+            self.ready.push_back(outcome_event(row));
+        }
+        if let Some(progress) = progress
+            && self.told.as_ref() != Some(&progress)
+        {
+            self.ready.push_back(progress_event(&progress));
+            self.told = Some(progress);
+        }
+        if is_last {
+            let done = done_to_wire(&operation);
+            self.ready
+                .push_back(event(operation_event::Kind::Done(done)));
+            self.ended = true;
+        }
+        Ok(!self.ready.is_empty())
+    }
+
+    /// Waits for news; a while at most, so that the follower hears something.
+    async fn wait(&mut self) -> Result<(), Status> {
+        let news = async {
+            match &mut self.feed {
+                // An error: the operation ended here, and its row says so.
+                Some(feed) => drop(feed.changed().await),
+                None => std::future::pending().await,
+            }
+            tokio::time::sleep(PACE).await;
+        };
+        tokio::select! {
+            () = news => {}
+            () = tokio::time::sleep(self.shared.limits.bookmark) => self.told = None,
+            () = self.shared.shutdown.requested() => {
+                return Err(Status::unavailable("the coordinator is stopping; the operation goes on when it is back"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn event(kind: operation_event::Kind) -> v1::OperationEvent {
+    v1::OperationEvent { kind: Some(kind) }
+}
+
+fn outcome_event(row: rows::EntryRow) -> v1::OperationEvent {
+    event(operation_event::Kind::Outcome(v1::EntryOutcome {
+        name: row.name,
+        digest: model::digest_to_wire(&row.digest),
+        outcome: row.outcome.unwrap_or_default(),
+        detail: row.detail,
+    }))
+}
+
+fn progress_event(progress: &Progress) -> v1::OperationEvent {
+    event(operation_event::Kind::Progress(v1::OperationProgress {
+        bytes_done: progress.bytes_done,
+        bytes_total: progress.bytes_total,
+        entries_done: progress.entries_done,
+        entries_total: progress.entries_total,
+    }))
+}
+
+fn done_to_wire(operation: &rows::Operation) -> v1::OperationDone {
+    let result = &operation.result;
+    v1::OperationDone {
+        operation: operation.start.id.clone(),
+        revision: result.revision,
+        present: result.present,
+        copied: result.copied,
+        lost: result.lost,
+        refused: result.refused,
+        failed: result.failed,
+        removed: result.removed,
+        error: result.error.clone(),
+    }
+}
+
+fn operation_to_wire(operation: rows::Operation) -> v1::Operation {
+    let result = operation
+        .finished
+        .is_some()
+        .then(|| done_to_wire(&operation));
+    v1::Operation {
+        id: operation.start.id,
+        started: operation.start.started,
+        finished: operation.finished.unwrap_or_default(),
+        who: operation.start.who,
+        why: operation.start.why,
+        source: operation.start.source,
+        plan: model::digest_to_wire(&operation.start.plan),
+        result,
+    }
+}
+
+fn event_to_wire(event: Event) -> v1::PlanEvent {
+    let kind = match event {
+        Event::Finding(finding) => plan_event::Kind::Finding(finding_to_wire(finding)),
+        Event::Progress { done, total } => {
+            plan_event::Kind::Progress(v1::ResolveProgress { done, total })
+        }
+        Event::Entry(entry) => plan_event::Kind::Entry(v1::PlannedEntry {
+            name: entry.name.to_string(),
+            digest: model::digest_to_wire(&entry.digest),
+            project: entry.project,
+            state: entry.state.to_owned(),
+            detail: entry.detail,
+            bytes_to_copy: entry.bytes_to_copy,
+        }),
+        Event::Summary(summary) => plan_event::Kind::Summary(summary_to_wire(&summary)),
+    };
+    v1::PlanEvent { kind: Some(kind) }
+}
+
+fn summary_to_wire(summary: &Summary) -> v1::PlanSummary {
+    v1::PlanSummary {
+        plan: model::digest_to_wire(&summary.plan),
+        projects: summary.projects,
+        entries: summary.entries,
+        set: summary.set,
+        unchanged: summary.unchanged,
+        refused: summary.refused,
+        removed: summary.removed,
+        lost: summary.lost,
+        bytes_to_copy: summary.bytes_to_copy,
+    }
+}
+
+fn finding_to_wire(finding: Finding) -> v1::Finding {
+    v1::Finding {
+        severity: finding.severity.to_string(),
+        rule: finding.rule.to_owned(),
+        file: finding.file,
+        line: finding.line,
+        column: finding.column,
+        message: finding.message,
+        help: finding.help,
+        excerpt: finding.excerpt,
+        quarantines: finding.quarantines,
+    }
+}

@@ -1,0 +1,17 @@
+//! Promotion: what manifests ask for becomes what the catalog says.
+//!
+//! [`plan`] parses and plans, [`resolve`] and [`referrers`] read staging through
+//! [`sources`], [`orders`] keeps the result until it is confirmed, [`operation`]
+//! carries it out, [`execute`] brings the content, and [`compose`] makes one
+//! revision of all that succeeded. After the confirmation nothing is left to
+//! choose.
+
+pub(crate) mod compose;
+pub(crate) mod execute;
+pub(crate) mod operation;
+pub(crate) mod orders;
+pub(crate) mod plan;
+pub(crate) mod referrers;
+pub(crate) mod resolve;
+pub(crate) mod sources;
+pub(crate) mod staging;

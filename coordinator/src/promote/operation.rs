@@ -1,0 +1,588 @@
+//! Operations: plans being carried out.
+//!
+//! An operation is rows first and a task second. A broken connection does not
+//! cancel it, a killed coordinator resumes it, and whoever follows it reads its
+//! rows from the beginning: there is no queue of events that could be missed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::StreamExt;
+use landfall_catalog::Digest;
+use landfall_proto::status::{Classify, Fault, chain};
+use landfall_runtime::clock::Clock;
+use landfall_runtime::{OnError, Tasks, telemetry};
+use tokio::sync::{Semaphore, watch};
+use tracing::Instrument;
+
+use super::compose::{Change, Proposal};
+use super::execute::{Executor, Missed, Placed};
+use super::orders::{Order, OrderState, Orders};
+use crate::config::Limits;
+use crate::metrics::Metrics;
+use crate::publish::{Author, Draft, Ledger, PublishError};
+use crate::state::operations::{self as rows, Decision, EntryRow};
+use crate::state::projects::{self, Half, HalfKind, Standing};
+use crate::state::{State, StateError, plans};
+
+/// Why an operation could not be started or carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// The state failed.
+    #[error("the operation's state failed")]
+    State(#[from] StateError),
+    /// No such plan is remembered.
+    #[error("no plan {0} is remembered: plan again")]
+    UnknownPlan(Digest),
+    /// No such operation.
+    #[error("there is no operation {0}")]
+    UnknownOperation(String),
+    /// A remembered plan cannot be read back.
+    #[error("the remembered plan cannot be read")]
+    Plan(#[from] serde_json::Error),
+    /// The revision could not be committed.
+    #[error("the revision could not be committed")]
+    Publish(#[from] PublishError),
+}
+
+impl Classify for OperationError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::State(error) => error.fault(),
+            Self::UnknownPlan(_) | Self::UnknownOperation(_) => Fault::NotFound,
+            Self::Plan(_) => Fault::Bug,
+            Self::Publish(error) => error.fault(),
+        }
+    }
+}
+
+/// Who wants which plan carried out, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Confirmed {
+    pub(crate) plan: Digest,
+    pub(crate) who: String,
+    pub(crate) why: String,
+    /// Commit id of the manifests.
+    pub(crate) source: String,
+    /// W3C trace context of the request; may be empty.
+    pub(crate) trace_parent: String,
+}
+
+/// How far an operation is. Its decisions are rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) bytes_done: u64,
+    pub(crate) bytes_total: u64,
+    pub(crate) entries_done: u64,
+    pub(crate) entries_total: u64,
+    /// Nothing comes after this.
+    pub(crate) finished: bool,
+}
+
+/// What operations work with.
+pub(crate) struct Parts {
+    pub(crate) state: State,
+    pub(crate) ledger: Ledger,
+    pub(crate) executor: Executor,
+    pub(crate) tasks: Tasks,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+}
+
+/// A handle of all operations; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Operations {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: State,
+    ledger: Ledger,
+    executor: Executor,
+    tasks: Tasks,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    concurrent_copies: usize,
+    slots: Semaphore,
+    /// Those that run, by id.
+    feeds: Mutex<BTreeMap<String, watch::Sender<Progress>>>,
+}
+
+impl Operations {
+    pub(crate) fn new(parts: Parts, limits: &Limits) -> Self {
+        let Parts {
+            state,
+            ledger,
+            executor,
+            tasks,
+            clock,
+            metrics,
+        } = parts;
+        Self {
+            inner: Arc::new(Inner {
+                state,
+                ledger,
+                executor,
+                tasks,
+                clock,
+                metrics,
+                concurrent_copies: limits.concurrent_copies.max(1),
+                slots: Semaphore::new(limits.concurrent_operations.max(1)),
+                feeds: Mutex::new(BTreeMap::new()),
+            }),
+        }
+    }
+
+    /// Starts an operation that carries out a remembered plan; gives its id.
+    pub(crate) async fn start(&self, confirmed: Confirmed) -> Result<String, OperationError> {
+        let plan = confirmed.plan;
+        let body = self
+            .inner
+            .state
+            .read("recall a plan", move |connection| {
+                plans::recall(connection, &plan)
+            })
+            .await?
+            .ok_or(OperationError::UnknownPlan(plan))?;
+        let orders = decode(body).await?;
+        let now = self.inner.clock.unix_seconds();
+        let start = rows::Start {
+            id: format!("{now:x}-{:08x}", rand::random::<u32>()),
+            plan,
+            who: confirmed.who,
+            why: confirmed.why,
+            source: confirmed.source,
+            trace_parent: confirmed.trace_parent,
+            started: now,
+        };
+        let id = start.id.clone();
+        let (entries, halves) = (orders.rows(), orders.halves.clone());
+        let owners = owners(&orders);
+        let removals = orders.removals.len();
+        let row = start.clone();
+        let operation = self
+            .inner
+            .state
+            .write("start an operation", move |tx| {
+                let sequence = rows::start(tx, &row, &entries)?;
+                let differing = register(tx, &halves, &row.who, now)?;
+                rows::decide(tx, sequence, &refusals(&owners, removals, &differing))?;
+                Ok(rows::Operation {
+                    sequence,
+                    start: row,
+                    finished: None,
+                    result: rows::Totals::default(),
+                })
+            })
+            .await?;
+        tracing::info!(operation = id, %plan, "operation started");
+        self.spawn(operation, orders);
+        Ok(id)
+    }
+
+    /// Goes on with everything that was not finished when the program stopped.
+    pub(crate) async fn resume(&self) -> Result<(), OperationError> {
+        let unfinished = self
+            .inner
+            .state
+            .read("list unfinished operations", rows::unfinished)
+            .await?;
+        for operation in unfinished {
+            let id = operation.start.id.clone();
+            tracing::info!(operation = id, "operation resumed");
+            let plan = operation.start.plan;
+            let body = self
+                .inner
+                .state
+                .read("recall a plan", move |connection| {
+                    plans::recall(connection, &plan)
+                })
+                .await?;
+            let orders = match body {
+                Some(body) => decode(body).await,
+                None => Err(OperationError::UnknownPlan(plan)),
+            };
+            match orders {
+                Ok(orders) => self.spawn(operation, orders),
+                Err(error) => {
+                    tracing::error!(operation = id, error = %chain(&error), "operation cannot be resumed");
+                    self.inner
+                        .give_up(operation.sequence, chain(&error))
+                        .await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The operation, and its progress while it runs here.
+    pub(crate) async fn follow(
+        &self,
+        id: &str,
+    ) -> Result<(rows::Operation, Option<watch::Receiver<Progress>>), OperationError> {
+        // The feed first: an operation that ends in between is seen as finished.
+        let feed = self.inner.feeds().get(id).map(watch::Sender::subscribe);
+        let operation = self.find(id).await?;
+        Ok((operation, feed))
+    }
+
+    /// The operation as stored.
+    pub(crate) async fn find(&self, id: &str) -> Result<rows::Operation, OperationError> {
+        let wanted = id.to_owned();
+        self.inner
+            .state
+            .read("find an operation", move |connection| {
+                rows::find(connection, &wanted)
+            })
+            .await?
+            .ok_or_else(|| OperationError::UnknownOperation(id.to_owned()))
+    }
+
+    /// The next decisions of an operation after the `after`-th.
+    pub(crate) async fn decided_after(
+        &self,
+        operation: i64,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<EntryRow>, OperationError> {
+        Ok(self
+            .inner
+            .state
+            .read("read decisions", move |connection| {
+                rows::decided_after(connection, operation, after, limit)
+            })
+            .await?)
+    }
+
+    /// The newest operations, newest first.
+    pub(crate) async fn newest(&self, limit: u32) -> Result<Vec<rows::Operation>, OperationError> {
+        Ok(self
+            .inner
+            .state
+            .read("list operations", move |connection| {
+                rows::newest(connection, limit)
+            })
+            .await?)
+    }
+
+    fn spawn(&self, operation: rows::Operation, orders: Orders) {
+        let id = operation.start.id.clone();
+        let (feed, _) = watch::channel(Progress::default());
+        self.inner.feeds().insert(id.clone(), feed.clone());
+        let inner = Arc::clone(&self.inner);
+        let span = tracing::info_span!("operation", operation = id);
+        telemetry::set_parent(&span, &operation.start.trace_parent);
+        let shutdown = self.inner.tasks.shutdown().clone();
+        let work = async move {
+            let sequence = operation.sequence;
+            // A stop leaves it unfinished: the next start resumes it.
+            let done = shutdown
+                .unless_requested(inner.run(operation, orders, &feed))
+                .await;
+            match done {
+                None => return Ok(()),
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::error!(error = %chain(&error), "operation failed");
+                    inner.give_up(sequence, chain(&error)).await?;
+                }
+            }
+            inner.ended(&id).await?;
+            feed.send_modify(|progress| {
+                progress.entries_done = progress.entries_total;
+                progress.finished = true;
+            });
+            inner.feeds().remove(&id);
+            Ok::<(), OperationError>(())
+        };
+        self.inner
+            .tasks
+            .spawn("operation", OnError::Log, work.instrument(span));
+    }
+}
+
+impl Inner {
+    async fn run(
+        &self,
+        operation: rows::Operation,
+        orders: Orders,
+        feed: &watch::Sender<Progress>,
+    ) -> Result<(), OperationError> {
+        let Ok(_slot) = self.slots.acquire().await else {
+            return Ok(());
+        };
+        let sequence = operation.sequence;
+        let entries = self
+            .state
+            .read("read an operation's entries", move |connection| {
+                rows::entries(connection, sequence)
+            })
+            .await?;
+        let undecided: Vec<_> = entries
+            .iter()
+            .filter(|entry| entry.outcome.is_none())
+            .collect();
+        feed.send_modify(|progress| {
+            progress.entries_total = entries.len() as u64;
+            progress.entries_done = (entries.len() - undecided.len()) as u64;
+            progress.bytes_total = bytes_of(&orders, &undecided);
+        });
+        self.decide_hopeless(sequence, &orders, &undecided, feed)
+            .await?;
+        let placed = self.place_all(sequence, &orders, &undecided, feed).await?;
+        let removals = undecided.iter().filter_map(|entry| {
+            let index = (entry.position as usize).checked_sub(orders.entries.len())?;
+            let (name, digest) = orders.removals.get(index)?;
+            Some(Proposal {
+                position: entry.position,
+                name: name.clone(),
+                expected: Some(*digest),
+                change: Change::Remove {
+                    reason: "not in the manifests any more".into(),
+                },
+            })
+        });
+        let proposals: Vec<_> = placed.into_iter().chain(removals).collect();
+        let committed = self
+            .ledger
+            .commit(Draft {
+                proposals,
+                operation: sequence,
+                unchanged: orders.unchanged,
+                author: Author {
+                    who: operation.start.who,
+                    why: operation.start.why,
+                    source: operation.start.source,
+                    plan: operation.start.plan,
+                    operation: operation.start.id,
+                    trace_parent: telemetry::trace_parent().unwrap_or(operation.start.trace_parent),
+                },
+            })
+            .await?;
+        tracing::info!(revision = committed, "operation finished");
+        Ok(())
+    }
+
+    /// Entries that the plan itself says cannot arrive.
+    async fn decide_hopeless(
+        &self,
+        operation: i64,
+        orders: &Orders,
+        undecided: &[&EntryRow],
+        feed: &watch::Sender<Progress>,
+    ) -> Result<(), OperationError> {
+        let decisions: Vec<_> = undecided
+            .iter()
+            .filter_map(|entry| {
+                let order = orders.entries.get(entry.position as usize)?;
+                let (outcome, detail) = match &order.state {
+                    OrderState::Execute => return None,
+                    OrderState::Lost(why) => ("lost", why),
+                    OrderState::Refused(why) => ("refused", why),
+                    OrderState::Failed(why) => ("failed", why),
+                };
+                Some(Decision {
+                    position: entry.position,
+                    outcome,
+                    detail: detail.clone(),
+                })
+            })
+            .collect();
+        self.decide(operation, decisions, feed).await
+    }
+
+    /// Brings the content of all entries to the origin, some at a time. What
+    /// fails is decided at once; what is in place becomes a proposal.
+    async fn place_all(
+        &self,
+        operation: i64,
+        orders: &Orders,
+        undecided: &[&EntryRow],
+        feed: &watch::Sender<Progress>,
+    ) -> Result<Vec<Proposal>, OperationError> {
+        let done = AtomicU64::new(0);
+        let count = |bytes: u64| {
+            let bytes_done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            feed.send_modify(|progress| progress.bytes_done = bytes_done);
+        };
+        let to_place: Vec<_> = undecided
+            .iter()
+            .filter_map(|entry| {
+                let order = orders.entries.get(entry.position as usize)?;
+                (order.state == OrderState::Execute).then(|| self.place(entry, order, &count))
+            })
+            .collect();
+        let mut placing = futures::stream::iter(to_place).buffer_unordered(self.concurrent_copies);
+        let mut proposals = Vec::new();
+        while let Some((entry, order, result)) = placing.next().await {
+            match result {
+                Ok(Placed { objects, copied }) => {
+                    // An earlier run of this operation may have copied it.
+                    let copied = copied || entry.staged.as_deref() == Some("copied");
+                    let staged = [(entry.position, copied)];
+                    self.state
+                        .write("stage an entry", move |tx| {
+                            rows::stage(tx, operation, &staged)
+                        })
+                        .await?;
+                    feed.send_modify(|progress| progress.entries_done += 1);
+                    proposals.push(Proposal {
+                        position: entry.position,
+                        name: order.name.clone(),
+                        expected: order.replaces,
+                        change: Change::Set { objects, copied },
+                    });
+                }
+                Err(missed) => {
+                    tracing::warn!(name = entry.name, outcome = missed.outcome(), why = %missed, "an entry cannot be promoted");
+                    let decision = Decision {
+                        position: entry.position,
+                        outcome: missed.outcome(),
+                        detail: missed.to_string(),
+                    };
+                    self.decide(operation, vec![decision], feed).await?;
+                }
+            }
+        }
+        // The order in which copies happened to end is not the log's.
+        proposals.sort_by_key(|proposal| proposal.position);
+        Ok(proposals)
+    }
+
+    async fn place<'a>(
+        &self,
+        entry: &'a EntryRow,
+        order: &'a Order,
+        count: &(impl Fn(u64) + Send + Sync),
+    ) -> (&'a EntryRow, &'a Order, Result<Placed, Missed>) {
+        (entry, order, self.executor.place(order, count).await)
+    }
+
+    async fn decide(
+        &self,
+        operation: i64,
+        decisions: Vec<Decision>,
+        feed: &watch::Sender<Progress>,
+    ) -> Result<(), OperationError> {
+        if decisions.is_empty() {
+            return Ok(());
+        }
+        let count = decisions.len() as u64;
+        self.state
+            .write("decide entries", move |tx| {
+                rows::decide(tx, operation, &decisions)
+            })
+            .await?;
+        feed.send_modify(|progress| progress.entries_done += count);
+        Ok(())
+    }
+
+    async fn give_up(&self, operation: i64, error: String) -> Result<(), OperationError> {
+        let now = self.clock.unix_seconds();
+        Ok(self
+            .state
+            .write("give up an operation", move |tx| {
+                rows::finish(tx, operation, now, 0, 0, &error)
+            })
+            .await?)
+    }
+
+    async fn ended(&self, id: &str) -> Result<(), OperationError> {
+        let wanted = id.to_owned();
+        let ended = self
+            .state
+            .read("find an operation", move |connection| {
+                rows::find(connection, &wanted)
+            })
+            .await?;
+        if let Some(operation) = ended {
+            self.metrics.operation_ended(&operation.result);
+        }
+        Ok(())
+    }
+
+    fn feeds(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Progress>>> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Plans can be large: off the async threads.
+async fn decode(body: Vec<u8>) -> Result<Orders, OperationError> {
+    tokio::task::spawn_blocking(move || Orders::decode(&body))
+        .await
+        .map_err(|_| OperationError::State(StateError::Closed))?
+        .map_err(OperationError::from)
+}
+
+fn bytes_of(orders: &Orders, undecided: &[&EntryRow]) -> u64 {
+    let mut counted = BTreeSet::new();
+    undecided
+        .iter()
+        .filter_map(|entry| orders.entries.get(entry.position as usize))
+        .filter(|order| order.state == OrderState::Execute)
+        .flat_map(|order| &order.closure)
+        .filter(|object| counted.insert(object.digest))
+        .fold(0, |sum, object| sum.saturating_add(object.size))
+}
+
+/// Project and kind of each entry that is set, by position.
+fn owners(orders: &Orders) -> Vec<(String, HalfKind)> {
+    orders
+        .entries
+        .iter()
+        .map(|order| (order.project.clone(), order.kind))
+        .collect()
+}
+
+/// Registers what is not registered yet; gives those that differ from what is.
+fn register(
+    tx: &rusqlite::Transaction<'_>,
+    halves: &[Half],
+    who: &str,
+    now: u64,
+) -> rusqlite::Result<BTreeSet<(String, HalfKind)>> {
+    let mut differing = BTreeSet::new();
+    for half in halves {
+        if projects::register(tx, half, who, now)? == Standing::Differs {
+            differing.insert((half.project.clone(), half.kind));
+        }
+    }
+    Ok(differing)
+}
+
+/// What is refused because a half is not the registered one: the entries of its
+/// project, and every removal, since nobody can say any more whose names they are.
+fn refusals(
+    owners: &[(String, HalfKind)],
+    removals: usize,
+    differing: &BTreeSet<(String, HalfKind)>,
+) -> Vec<Decision> {
+    let Some((first, kind)) = differing.first() else {
+        return Vec::new();
+    };
+    let removed = std::iter::repeat_n(half_differs(first, *kind), removals).map(Some);
+    let set = owners.iter().map(|(project, kind)| {
+        differing
+            .contains(&(project.clone(), *kind))
+            .then(|| half_differs(project, *kind))
+    });
+    (0_u32..)
+        .zip(set.chain(removed))
+        .filter_map(|(position, why)| {
+            Some(Decision {
+                position,
+                outcome: "refused",
+                detail: why?,
+            })
+        })
+        .collect()
+}
+
+/// Why entries of a project are refused whose sensitive half is another one.
+pub(crate) fn half_differs(project: &str, kind: HalfKind) -> String {
+    format!(
+        "the registered source or destinations of {project} ({}) are others",
+        kind.as_str()
+    )
+}

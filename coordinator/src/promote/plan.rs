@@ -1,0 +1,354 @@
+//! From uploaded manifests to a resolved plan that may be confirmed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use landfall_catalog::{Catalog, Digest, Name};
+use landfall_content::StoreError;
+use landfall_promotion::{
+    Asked, EntryState, Finding, Kind, Neighbour, Parsed, Plan, PlanOptions, Position,
+    ProductionRule, Project, Tree, parse, plan, public_prefixes,
+};
+use landfall_proto::status::{Classify, Fault};
+use landfall_runtime::clock::Clock;
+use tokio::sync::mpsc;
+
+use super::operation::half_differs;
+use super::orders::{Orders, half_kind, half_of};
+use super::resolve::{Resolution, Resolver, ToResolve};
+use crate::catalog::SharedCatalog;
+use crate::state::projects::{self, Half, HalfKind, Standing};
+use crate::state::{State, StateError, plans};
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlanError {
+    /// The state failed.
+    #[error("the plan's state failed")]
+    State(#[from] StateError),
+    /// The origin's store failed.
+    #[error("the origin's store failed")]
+    Store(#[from] StoreError),
+    /// The plan cannot be stored.
+    #[error("the plan cannot be remembered")]
+    Encode(#[from] serde_json::Error),
+    /// A strict plan has findings.
+    #[error("the manifests have {0} findings, and the plan was to be strict")]
+    Strict(usize),
+    /// Nobody listens any more, or the program is stopping.
+    #[error("the plan was given up")]
+    GivenUp,
+}
+
+impl Classify for PlanError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::State(error) => error.fault(),
+            Self::Store(_) | Self::GivenUp => Fault::Unavailable,
+            Self::Encode(_) => Fault::Bug,
+            Self::Strict(_) => Fault::InvalidInput,
+        }
+    }
+}
+
+/// What is to be planned.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) tree: Tree,
+    pub(crate) prune: bool,
+    pub(crate) allow_tag_moves: bool,
+    pub(crate) strict: bool,
+}
+
+/// What is told while a plan is made; the summary is last.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Finding(Finding),
+    /// Roots in staging that were read.
+    Progress {
+        done: u64,
+        total: u64,
+    },
+    Entry(Planned),
+    Summary(Summary),
+}
+
+/// One name of the plan.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) name: Name,
+    pub(crate) digest: Digest,
+    pub(crate) project: String,
+    /// `present`, `to-copy`, `lost`, `refused` or `remove`.
+    pub(crate) state: &'static str,
+    pub(crate) detail: String,
+    pub(crate) bytes_to_copy: u64,
+}
+
+/// The plan in figures.
+#[derive(Clone, Debug)]
+pub(crate) struct Summary {
+    /// Digest of the resolved plan: what is confirmed.
+    pub(crate) plan: Digest,
+    pub(crate) projects: u64,
+    pub(crate) entries: u64,
+    /// Names that will be set.
+    pub(crate) set: u64,
+    pub(crate) unchanged: u64,
+    pub(crate) refused: u64,
+    pub(crate) removed: u64,
+    pub(crate) lost: u64,
+    pub(crate) bytes_to_copy: u64,
+}
+
+/// Makes plans; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Planner {
+    pub(crate) state: State,
+    pub(crate) catalog: SharedCatalog,
+    pub(crate) resolver: Resolver,
+    pub(crate) rules: Arc<Vec<ProductionRule>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Plans that are remembered.
+    pub(crate) remembered: u32,
+}
+
+impl Planner {
+    /// Parses, plans, resolves and remembers; tells `events` of all of it.
+    pub(crate) async fn plan(
+        &self,
+        wish: Wish,
+        events: mpsc::Sender<Event>,
+    ) -> Result<(), PlanError> {
+        let registered = self
+            .state
+            .read("read registered projects", projects::all)
+            .await?;
+        let (catalog, rules) = (self.catalog.clone(), Arc::clone(&self.rules));
+        let strict = wish.strict;
+        let drafted = blocking(move || draft(&wish, &registered, &catalog, &rules)).await?;
+        let Drafted {
+            plan,
+            refused,
+            halves,
+        } = drafted;
+        for finding in &plan.findings {
+            tell(&events, Event::Finding(finding.clone())).await?;
+        }
+        let faults = plan.findings.iter().filter(|finding| finding.fails(true));
+        if strict
+            && let faults = faults.count()
+            && faults > 0
+        {
+            return Err(PlanError::Strict(faults));
+        }
+        let unchanged = plan.unchanged.len() as u64;
+        let (projects, entries) = (plan.projects, plan.entries + refused.len());
+        let wanted = ToResolve {
+            plan: plan.digest(),
+            set: plan.set,
+            refused: plan.refused.into_iter().chain(refused).collect(),
+            removed: plan.removed,
+        };
+        let pace = events.clone();
+        let progress = move |done, total| {
+            // Dropped when the reader is slow: the next one says more.
+            let _ = pace.try_send(Event::Progress { done, total });
+        };
+        let resolution = self.resolver.resolve(wanted, progress).await?;
+        for finding in &resolution.findings {
+            tell(&events, Event::Finding(finding.clone())).await?;
+        }
+        let mut summary = Summary {
+            plan: self.remember(&resolution, unchanged, halves).await?,
+            projects: projects as u64,
+            entries: entries as u64,
+            set: 0,
+            unchanged,
+            refused: 0,
+            removed: 0,
+            lost: 0,
+            bytes_to_copy: 0,
+        };
+        for planned in planned(&resolution) {
+            summary.count(&planned);
+            tell(&events, Event::Entry(planned)).await?;
+        }
+        tracing::info!(plan = %summary.plan, set = summary.set, lost = summary.lost, refused = summary.refused, "plan resolved");
+        tell(&events, Event::Summary(summary)).await
+    }
+
+    async fn remember(
+        &self,
+        resolution: &Resolution,
+        unchanged: u64,
+        halves: Vec<Half>,
+    ) -> Result<Digest, PlanError> {
+        let plan = &resolution.plan;
+        let digest = plan.digest();
+        let orders = Orders::new(plan, &resolution.unread, unchanged, halves);
+        let body = blocking(move || orders.encode()).await??;
+        let (now, keep) = (self.clock.unix_seconds(), self.remembered);
+        self.state
+            .write("remember a plan", move |tx| {
+                plans::remember(tx, &digest, &body, now, keep)
+            })
+            .await?;
+        Ok(digest)
+    }
+}
+
+/// A plan before staging was read.
+struct Drafted {
+    plan: Plan,
+    /// What is asked for by projects whose sensitive half is not the registered one.
+    refused: Vec<(Asked, String)>,
+    halves: Vec<Half>,
+}
+
+/// Plans the projects whose sensitive half is the registered one or not
+/// registered yet. Of the others everything is refused, and nothing of theirs
+/// is removed.
+fn draft(
+    wish: &Wish,
+    registered: &[Half],
+    catalog: &SharedCatalog,
+    rules: &[ProductionRule],
+) -> Drafted {
+    let parsed = parse(&wish.tree);
+    let standings = standings(registered);
+    let differs = |project: &Project| {
+        let half = half_of(project);
+        standings
+            .get(&(half.project.clone(), half.kind))
+            .is_some_and(|registered| projects::compare(registered, &half) == Standing::Differs)
+    };
+    let (foreign, own): (Vec<_>, Vec<_>) = parsed.projects.into_iter().partition(differs);
+    let halves: Vec<_> = own.iter().map(half_of).collect();
+    let present: BTreeSet<_> = halves
+        .iter()
+        .map(|half| (half.project.clone(), half.kind))
+        .collect();
+    let absent = registered
+        .iter()
+        .filter(|half| !present.contains(&(half.project.clone(), half.kind)));
+    let options = PlanOptions {
+        allow_tag_moves: wish.allow_tag_moves,
+        prune: wish.prune,
+        neighbours: absent.flat_map(|half| neighbours(half, rules)).collect(),
+        ..PlanOptions::default()
+    };
+    let own = Parsed {
+        projects: own,
+        ..parsed
+    };
+    let plan = catalog.read(|catalog| plan(&own, rules, catalog, &options));
+    let refused = asked_by(foreign, rules)
+        .into_iter()
+        .map(|asked| {
+            let why = half_differs(&asked.project, half_kind(asked.kind));
+            (asked, why)
+        })
+        .collect();
+    Drafted {
+        plan,
+        refused,
+        halves,
+    }
+}
+
+fn standings(registered: &[Half]) -> BTreeMap<(String, HalfKind), &Half> {
+    registered
+        .iter()
+        .map(|half| ((half.project.clone(), half.kind), half))
+        .collect()
+}
+
+/// Everything that these projects ask for.
+fn asked_by(projects: Vec<Project>, rules: &[ProductionRule]) -> Vec<Asked> {
+    let parsed = Parsed {
+        projects,
+        ..Parsed::default()
+    };
+    let plan = plan(&parsed, rules, &Catalog::default(), &PlanOptions::default());
+    let refused = plan.refused.into_iter().map(|(asked, _)| asked);
+    plan.set
+        .into_iter()
+        .chain(plan.unchanged)
+        .chain(refused)
+        .collect()
+}
+
+/// The public prefixes of a project that is not in the tree.
+fn neighbours(half: &Half, rules: &[ProductionRule]) -> Vec<Neighbour> {
+    let kind = match half.kind {
+        HalfKind::Images => Kind::Images,
+        HalfKind::Files => Kind::Files,
+    };
+    let project = Project {
+        name: half.project.clone(),
+        kind,
+        source: half.source.clone(),
+        destinations: half.destinations.clone(),
+        images: Vec::new(),
+        files: Vec::new(),
+        quarantined: 0,
+        at: Position {
+            file: "".into(),
+            line: 1,
+            column: 1,
+        },
+    };
+    public_prefixes(&project, rules)
+        .into_iter()
+        .map(|prefix| Neighbour { kind, prefix })
+        .collect()
+}
+
+fn planned(resolution: &Resolution) -> impl Iterator<Item = Planned> {
+    let set = resolution.plan.entries.iter().map(|entry| Planned {
+        name: entry.asked.name.clone(),
+        digest: entry.asked.digest,
+        project: entry.asked.project.clone(),
+        state: entry.state.code(),
+        detail: match &entry.state {
+            EntryState::Present | EntryState::ToCopy => String::new(),
+            EntryState::Lost(why) | EntryState::Refused(why) => why.clone(),
+        },
+        bytes_to_copy: entry.bytes_to_copy,
+    });
+    let removed = resolution.plan.removed.iter().map(|removal| Planned {
+        name: removal.name.clone(),
+        digest: removal.replaces,
+        project: String::new(),
+        state: "remove",
+        detail: String::new(),
+        bytes_to_copy: 0,
+    });
+    set.chain(removed)
+}
+
+impl Summary {
+    fn count(&mut self, planned: &Planned) {
+        match planned.state {
+            "lost" => self.lost += 1,
+            "refused" => self.refused += 1,
+            "remove" => self.removed += 1,
+            _ => self.set += 1,
+        }
+        self.bytes_to_copy = self.bytes_to_copy.saturating_add(planned.bytes_to_copy);
+    }
+}
+
+async fn tell(events: &mpsc::Sender<Event>, event: Event) -> Result<(), PlanError> {
+    events.send(event).await.map_err(|_| PlanError::GivenUp)
+}
+
+/// Parsing and planning take the processor for a while: off the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PlanError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| PlanError::GivenUp)
+}

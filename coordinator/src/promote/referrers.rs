@@ -1,0 +1,213 @@
+//! What speaks about an image: signatures, attestations, bills of materials.
+//!
+//! Staging is not reviewed, and whoever may push there may attach anything. So
+//! only known artifact types come along, few enough and small enough; what does
+//! not is named in a warning, and holds up nothing.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use landfall_catalog::{Digest, Object, Tag};
+use landfall_content::oci::{Closure, ClosureError, ClosureLimits, is_manifest, resolve_closure};
+
+use super::resolve::{Reading, Unread, read_again};
+use super::sources::ImageSource;
+use crate::config::Limits;
+
+/// Referrers of referrers that are followed: a signature of a bill of materials.
+const DEPTH: usize = 2;
+
+/// What speaks about an image, and is to be promoted with it.
+#[derive(Debug, Default)]
+pub(crate) struct Attached {
+    pub(crate) artifacts: Vec<Artifact>,
+    /// What was left out, and why: for people.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// One artifact.
+#[derive(Debug)]
+pub(crate) struct Artifact {
+    /// The cosign tag that names it; none: it is named by its digest.
+    pub(crate) tag: Option<Tag>,
+    pub(crate) digest: Digest,
+    /// Children first, the artifact's OCI manifest last.
+    pub(crate) closure: Vec<Object>,
+}
+
+/// Finds everything attached to the documents of `image`.
+pub(super) async fn attached(
+    source: &ImageSource,
+    image: &[Object],
+    limits: &Limits,
+) -> Result<Attached, Unread> {
+    let mut found = Attached::default();
+    let mut seen = BTreeSet::new();
+    let documents = image
+        .iter()
+        .filter(|object| is_manifest(&object.media_type));
+    let mut subjects: VecDeque<(Digest, usize)> =
+        documents.map(|object| (object.digest, 0)).collect();
+    while let Some((subject, depth)) = subjects.pop_front() {
+        if !seen.insert(subject) {
+            continue;
+        }
+        let before = found.artifacts.len();
+        found.referrers(source, &subject, limits).await?;
+        found.cosign(source, &subject, limits).await?;
+        if depth < DEPTH {
+            let new = found.artifacts[before..].iter();
+            subjects.extend(new.map(|artifact| (artifact.digest, depth + 1)));
+        }
+    }
+    Ok(found)
+}
+
+impl Attached {
+    async fn referrers(
+        &mut self,
+        source: &ImageSource,
+        subject: &Digest,
+        limits: &Limits,
+    ) -> Result<(), Unread> {
+        let listed = read_again(|| source.registry.referrers(&source.repository, subject)).await;
+        let listed = match listed {
+            Ok(listed) => listed,
+            Err(Reading::Transient(why)) => return Err(Unread(why)),
+            Err(Reading::Final(why)) => {
+                self.leave_out(format!("the referrers of {subject}: {why}"));
+                return Ok(());
+            }
+        };
+        if listed.len() > limits.referrers {
+            let more = listed.len() - limits.referrers;
+            self.leave_out(format!(
+                "{more} of {} referrers of {subject}: more than {} are not taken",
+                listed.len(),
+                limits.referrers
+            ));
+        }
+        for descriptor in listed.into_iter().take(limits.referrers) {
+            let digest = descriptor.digest;
+            match self.closure(source, &digest, limits).await? {
+                Ok(closure) => match check(&closure, subject, limits) {
+                    Ok(()) => self.take(None, digest, closure),
+                    Err(why) => {
+                        self.leave_out(format!("the referrer {digest} of {subject}: {why}"))
+                    }
+                },
+                Err(why) => self.leave_out(format!("the referrer {digest} of {subject}: {why}")),
+            }
+        }
+        Ok(())
+    }
+
+    async fn cosign(
+        &mut self,
+        source: &ImageSource,
+        subject: &Digest,
+        limits: &Limits,
+    ) -> Result<(), Unread> {
+        let tagged = read_again(|| source.registry.cosign(&source.repository, subject)).await;
+        let tagged = match tagged {
+            Ok(tagged) => tagged,
+            Err(Reading::Transient(why)) => return Err(Unread(why)),
+            Err(Reading::Final(why)) => {
+                self.leave_out(format!("the cosign tags of {subject}: {why}"));
+                return Ok(());
+            }
+        };
+        for (tag, raw) in tagged {
+            match self.closure(source, &raw.digest, limits).await? {
+                Ok(closure) => self.take(Some(tag), raw.digest, closure),
+                Err(why) => self.leave_out(format!("the tag {tag}: {why}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The artifact with all it needs, if it is complete and small enough.
+    async fn closure(
+        &self,
+        source: &ImageSource,
+        digest: &Digest,
+        limits: &Limits,
+    ) -> Result<Result<Closure, String>, Unread> {
+        let reader = source.registry.repository(&source.repository);
+        let bounds = ClosureLimits {
+            depth: 2,
+            objects: 256,
+            ..ClosureLimits::default()
+        };
+        let closure = match read_again(|| resolve_closure(&reader, digest, &bounds)).await {
+            Ok(closure) => closure,
+            Err(Reading::Transient(why)) => return Err(Unread(why)),
+            Err(Reading::Final(why)) => return Ok(Err(why)),
+        };
+        if let Some(missing) = closure.missing.first() {
+            return Ok(Err(format!(
+                "it needs {}, which is missing",
+                missing.digest
+            )));
+        }
+        if closure.bytes() > limits.referrer_bytes {
+            return Ok(Err(format!(
+                "it has {} bytes; at most {} are taken",
+                closure.bytes(),
+                limits.referrer_bytes
+            )));
+        }
+        Ok(Ok(closure))
+    }
+
+    fn take(&mut self, tag: Option<Tag>, digest: Digest, closure: Closure) {
+        let is_known = self
+            .artifacts
+            .iter()
+            .any(|artifact| artifact.digest == digest && artifact.tag == tag);
+        if !is_known {
+            self.artifacts.push(Artifact {
+                tag,
+                digest,
+                closure: closure.objects,
+            });
+        }
+    }
+
+    fn leave_out(&mut self, what: String) {
+        self.left_out.push(what);
+    }
+}
+
+/// Whether a referrer is what it was listed as, and of a type that is taken.
+fn check(closure: &Closure, subject: &Digest, limits: &Limits) -> Result<(), String> {
+    let referrer = closure
+        .objects
+        .last()
+        .and_then(|root| root.referrer.as_ref())
+        .ok_or("it has no subject")?;
+    if referrer.subject != *subject {
+        return Err(format!("its subject is {}", referrer.subject));
+    }
+    if !limits.artifact_types.contains(&referrer.artifact_type) {
+        return Err(format!(
+            "the artifact type \"{}\" is not taken",
+            referrer.artifact_type.escape_default()
+        ));
+    }
+    Ok(())
+}
+
+impl From<ClosureError> for Reading {
+    fn from(error: ClosureError) -> Self {
+        let why = landfall_proto::status::chain(&error);
+        match &error {
+            ClosureError::Read { source, .. } => Self::of(source.kind, why),
+            ClosureError::RootMissing(_)
+            | ClosureError::WrongBytes(_)
+            | ClosureError::Document { .. }
+            | ClosureError::Sizes(_)
+            | ClosureError::TooLarge(_)
+            | ClosureError::Cycle(_) => Self::Final(why),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Connections to staging: registries and file stores, as the rules map them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use landfall_catalog::Repository;
+use landfall_content::oci::{Registry, RegistryAuth, RegistryError};
+use landfall_content::{BaseError, FileBase};
+use landfall_runtime::config::process_environment;
+use landfall_runtime::dial::{DialError, http_client};
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::staging::{Staging, StagingError};
+
+/// Prefixes of the environment's variables that object stores are given.
+const PROVIDERS: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
+
+/// Why a staging name cannot be read. The input's or the configuration's fault.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourcesError {
+    /// No rule maps it.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    /// The endpoint leads to something that is no repository.
+    #[error("{0} is not a repository")]
+    Repository(String),
+    /// The registry cannot be used.
+    #[error("the staging registry cannot be used")]
+    Registry(#[from] RegistryError),
+    /// The file store cannot be used.
+    #[error("the staging store cannot be used")]
+    Base(#[from] BaseError),
+    /// The endpoint is not a URL.
+    #[error("the staging endpoint is not a URL")]
+    Url(#[from] url::ParseError),
+}
+
+/// A handle of all connections; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    staging: Staging,
+    client: reqwest::Client,
+    per_host: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    registries: BTreeMap<String, Registry>,
+    bases: BTreeMap<String, FileBase>,
+    hosts: BTreeMap<String, Arc<Semaphore>>,
+}
+
+/// A repository of a staging registry.
+pub(crate) struct ImageSource {
+    pub(crate) registry: Registry,
+    pub(crate) repository: Repository,
+    /// To be held while the host is asked.
+    pub(crate) host: Arc<Semaphore>,
+}
+
+/// A file of a staging store.
+pub(crate) struct FileStaged {
+    pub(crate) base: FileBase,
+    pub(crate) key: String,
+    /// To be held while the host is asked.
+    pub(crate) host: Arc<Semaphore>,
+}
+
+impl Sources {
+    /// `per_host` bounds the requests to one host at a time.
+    pub(crate) fn new(staging: Staging, per_host: usize) -> Result<Self, DialError> {
+        Ok(Self {
+            inner: Arc::new(Inner {
+                staging,
+                client: http_client()?,
+                per_host: per_host.max(1),
+                held: Mutex::new(Held::default()),
+            }),
+        })
+    }
+
+    /// Where the image `location` (`host/path/name`) is staged.
+    pub(crate) fn image(&self, location: &str) -> Result<ImageSource, SourcesError> {
+        let staged = self.inner.staging.repository(location)?;
+        let repository = Repository::try_new(staged.repository.clone())
+            .map_err(|_| SourcesError::Repository(staged.repository.clone()))?;
+        let mut held = self.held();
+        let registry = match held.registries.get(&staged.registry) {
+            Some(registry) => registry.clone(),
+            None => {
+                let url = Url::parse(&staged.registry)?;
+                let registry = Registry::new(&url, RegistryAuth::Anonymous)?;
+                held.registries
+                    .insert(staged.registry.clone(), registry.clone());
+                registry
+            }
+        };
+        let host = held.host(&staged.registry, self.inner.per_host);
+        Ok(ImageSource {
+            registry,
+            repository,
+            host,
+        })
+    }
+
+    /// Where the file `location` (`scheme://bucket/path`) is staged.
+    pub(crate) fn file(&self, location: &str) -> Result<FileStaged, SourcesError> {
+        let (url, key) = self.inner.staging.file(location)?;
+        let mut held = self.held();
+        let base = match held.bases.get(url.as_str()) {
+            Some(base) => base.clone(),
+            None => {
+                let base = FileBase::new(&url, &self.inner.client, provider_options())?;
+                held.bases.insert(url.as_str().to_owned(), base.clone());
+                base
+            }
+        };
+        let host = held.host(&url[..url::Position::BeforePath], self.inner.per_host);
+        Ok(FileStaged { base, key, host })
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.inner
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn host(&mut self, host: &str, permits: usize) -> Arc<Semaphore> {
+        let host = self
+            .hosts
+            .entry(host.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(permits)));
+        Arc::clone(host)
+    }
+}
+
+/// Credentials and regions of object stores, from the provider's usual environment.
+fn provider_options() -> impl Iterator<Item = (String, String)> {
+    process_environment()
+        .filter(|(name, _)| PROVIDERS.iter().any(|provider| name.starts_with(provider)))
+}

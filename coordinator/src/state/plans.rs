@@ -1,0 +1,95 @@
+//! Resolved plans that may still be confirmed.
+
+use landfall_catalog::Digest;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::signed;
+
+/// Remembers a plan's body, and forgets the oldest beyond `keep` that no
+/// unfinished operation executes.
+pub(crate) fn remember(
+    tx: &Transaction<'_>,
+    digest: &Digest,
+    body: &[u8],
+    now: u64,
+    keep: u32,
+) -> rusqlite::Result<()> {
+    tx.execute(
+        "INSERT INTO plan (digest, made, body) VALUES (?1, ?2, ?3)
+         ON CONFLICT (digest) DO UPDATE SET made = ?2, body = ?3",
+        params![digest.as_bytes(), signed(now), body],
+    )?;
+    tx.execute(
+        "DELETE FROM plan
+         WHERE digest NOT IN (SELECT digest FROM plan ORDER BY made DESC, rowid DESC LIMIT ?1)
+           AND digest NOT IN (SELECT plan FROM operation WHERE finished IS NULL)",
+        params![keep],
+    )?;
+    Ok(())
+}
+
+/// A remembered plan's body.
+pub(crate) fn recall(
+    connection: &Connection,
+    digest: &Digest,
+) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection
+        .query_row(
+            "SELECT body FROM plan WHERE digest = ?1",
+            params![digest.as_bytes()],
+            |row| row.get(0),
+        )
+        .optional()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{operations, tests::scratch};
+
+    #[tokio::test]
+    async fn the_oldest_plans_are_forgotten_but_not_those_being_executed() {
+        let (_folder, state, _thread) = scratch();
+        let running = Digest::of(b"0");
+        state
+            .write("test", move |tx| {
+                remember(tx, &running, b"0", 0, 2)?;
+                operations::start(
+                    tx,
+                    &operations::Start {
+                        id: "op".into(),
+                        plan: running,
+                        who: String::new(),
+                        why: String::new(),
+                        source: String::new(),
+                        trace_parent: String::new(),
+                        started: 1,
+                    },
+                    &[],
+                )
+            })
+            .await
+            .unwrap();
+        for number in 1_u8..=4 {
+            state
+                .write("test", move |tx| {
+                    remember(tx, &Digest::of(&[number]), &[number], u64::from(number), 2)
+                })
+                .await
+                .unwrap();
+        }
+        for (digest, kept) in [
+            (running, true),
+            (Digest::of(&[1]), false),
+            (Digest::of(&[2]), false),
+            (Digest::of(&[3]), true),
+            (Digest::of(&[4]), true),
+        ] {
+            let found = state
+                .read("test", move |connection| recall(connection, &digest))
+                .await
+                .unwrap();
+            assert_eq!(found.is_some(), kept, "{digest}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The tables, and how an older database becomes a newer one.
+//!
+//! `PRAGMA user_version` is the number of migrations that were applied. A
+//! migration is never edited once it was released; a change is a new one.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::StateError;
+
+const MIGRATIONS: [&str; 1] = [FIRST];
+
+const FIRST: &str = "
+-- The newest checkpoint that was ever signed. What the tiles must come to show.
+CREATE TABLE log_head (
+    only         INTEGER PRIMARY KEY CHECK (only = 0),
+    origin       TEXT    NOT NULL,
+    size         INTEGER NOT NULL CHECK (size >= 0),
+    root         BLOB    NOT NULL CHECK (length(root) = 32),
+    note         BLOB    NOT NULL,
+    trace_parent TEXT    NOT NULL
+) STRICT;
+
+-- Entries of the newest revision until its tiles and checkpoint are published.
+CREATE TABLE outbox (
+    log_index INTEGER PRIMARY KEY,
+    entry     BLOB NOT NULL
+) STRICT;
+
+-- Where each revision ends in the log.
+CREATE TABLE revision (
+    revision INTEGER PRIMARY KEY,
+    size     INTEGER NOT NULL
+) STRICT;
+
+-- The sensitive half of a project's manifests, as registered.
+CREATE TABLE project (
+    project       TEXT    NOT NULL,
+    kind          TEXT    NOT NULL CHECK (kind IN ('images', 'files')),
+    source        TEXT    NOT NULL,
+    destinations  TEXT    NOT NULL, -- JSON, sorted
+    registered_by TEXT    NOT NULL,
+    registered_at INTEGER NOT NULL,
+    PRIMARY KEY (project, kind)
+) STRICT, WITHOUT ROWID;
+
+-- Resolved plans that may still be confirmed, or are being executed.
+CREATE TABLE plan (
+    digest BLOB    PRIMARY KEY CHECK (length(digest) = 32),
+    made   INTEGER NOT NULL,
+    body   BLOB    NOT NULL -- JSON
+) STRICT;
+
+CREATE TABLE operation (
+    sequence     INTEGER PRIMARY KEY,
+    id           TEXT    NOT NULL UNIQUE,
+    plan         BLOB    NOT NULL CHECK (length(plan) = 32),
+    who          TEXT    NOT NULL,
+    why          TEXT    NOT NULL,
+    source       TEXT    NOT NULL,
+    trace_parent TEXT    NOT NULL,
+    started      INTEGER NOT NULL,
+    finished     INTEGER,          -- NULL while it runs
+    revision     INTEGER NOT NULL DEFAULT 0,
+    present      INTEGER NOT NULL DEFAULT 0,
+    copied       INTEGER NOT NULL DEFAULT 0,
+    lost         INTEGER NOT NULL DEFAULT 0,
+    refused      INTEGER NOT NULL DEFAULT 0,
+    failed       INTEGER NOT NULL DEFAULT 0,
+    removed      INTEGER NOT NULL DEFAULT 0,
+    error        TEXT    NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX operation_running ON operation (sequence) WHERE finished IS NULL;
+
+-- One row for each name that an operation sets or removes.
+CREATE TABLE operation_entry (
+    operation INTEGER NOT NULL REFERENCES operation (sequence),
+    position  INTEGER NOT NULL,
+    name      TEXT    NOT NULL,
+    digest    BLOB    NOT NULL CHECK (length(digest) = 32),
+    staged    TEXT,                -- 'present' or 'copied' once the origin holds all of it
+    outcome   TEXT,                -- NULL until it is final
+    detail    TEXT    NOT NULL DEFAULT '',
+    decided   INTEGER,             -- 1, 2, 3 … in the order of the decisions
+    PRIMARY KEY (operation, position)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX operation_entry_decided ON operation_entry (operation, decided)
+    WHERE decided IS NOT NULL;
+
+CREATE TABLE mirror (
+    name        TEXT    PRIMARY KEY,
+    declaration BLOB    NOT NULL, -- landfall.v1.Mirror, as it said of itself
+    state       TEXT    NOT NULL,
+    version     TEXT    NOT NULL,
+    first_seen  INTEGER NOT NULL,
+    last_seen   INTEGER NOT NULL
+) STRICT;
+
+-- The last complete readiness report of each mirror.
+CREATE TABLE report (
+    mirror   TEXT    PRIMARY KEY REFERENCES mirror (name),
+    received INTEGER NOT NULL,
+    body     BLOB    NOT NULL -- landfall.v1.ReadinessChunk, length-delimited
+) STRICT;
+
+-- What changed about a mirror, for people.
+CREATE TABLE transition (
+    id     INTEGER PRIMARY KEY,
+    mirror TEXT    NOT NULL,
+    time   INTEGER NOT NULL,
+    was    TEXT    NOT NULL,
+    became TEXT    NOT NULL,
+    reason TEXT    NOT NULL
+) STRICT;
+CREATE INDEX transition_of_mirror ON transition (mirror, id);
+";
+
+/// Applies what is missing, in one transaction.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StateError> {
+    let failed = |source| StateError::Query {
+        what: "migrate the schema",
+        source,
+    };
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    let found: i64 = transaction
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
+    let applied = usize::try_from(found)
+        .ok()
+        .filter(|applied| *applied <= MIGRATIONS.len())
+        .ok_or(StateError::TooNew { found, known })?;
+    for migration in &MIGRATIONS[applied..] {
+        transaction.execute_batch(migration).map_err(failed)?;
+    }
+    transaction
+        .pragma_update(None, "user_version", known)
+        .map_err(failed)?;
+    transaction.commit().map_err(failed)
+}

@@ -1,0 +1,100 @@
+//! How everything is, at one moment: what `landfall status`, the page, the
+//! JSON and the metrics show.
+
+use std::sync::Arc;
+
+use landfall_runtime::clock::Clock;
+
+use crate::catalog::{Published, SharedCatalog};
+use crate::fleet::{Fleet, FleetStatus, MirrorStatus};
+
+/// Tells how everything is; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Statuses {
+    name: Arc<str>,
+    verifier_keys: Arc<Vec<String>>,
+    catalog: SharedCatalog,
+    fleet: Fleet,
+    clock: Arc<dyn Clock>,
+}
+
+/// How everything is.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    /// Public name of the catalog.
+    pub(crate) name: String,
+    pub(crate) revision: u64,
+    pub(crate) log_size: u64,
+    /// Live objects: what a full mirror wants.
+    pub(crate) objects: u64,
+    /// Names in force.
+    pub(crate) names: u64,
+    /// Bytes of all live objects.
+    pub(crate) bytes: u64,
+    /// POSIX seconds.
+    pub(crate) checkpoint_time: u64,
+    /// Whether the checkpoint is older than a day.
+    pub(crate) stale: bool,
+    pub(crate) fleet: FleetStatus,
+    published: Published,
+}
+
+impl Status {
+    /// The revision that the mirror's names have reached.
+    pub(crate) fn names_revision(&self, mirror: &MirrorStatus) -> u64 {
+        self.published.revision_at(mirror.names_through)
+    }
+}
+
+impl Statuses {
+    pub(crate) fn new(
+        name: &str,
+        verifier_keys: Vec<String>,
+        catalog: SharedCatalog,
+        fleet: Fleet,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            verifier_keys: Arc::new(verifier_keys),
+            catalog,
+            fleet,
+            clock,
+        }
+    }
+
+    /// The log's verifier keys, `name+hash+base64` each.
+    pub(crate) fn verifier_keys(&self) -> &[String] {
+        &self.verifier_keys
+    }
+
+    /// POSIX seconds by the program's clock.
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        self.clock.unix_seconds()
+    }
+
+    /// How everything is.
+    pub(crate) fn now(&self) -> Status {
+        let published = self.catalog.published();
+        let (objects, names, bytes) = self.catalog.read(|catalog| {
+            (
+                catalog.live_count(),
+                catalog.name_count() as u64,
+                catalog.live_bytes(),
+            )
+        });
+        let checkpoint = &published.checkpoint;
+        Status {
+            name: self.name.to_string(),
+            revision: published.revision,
+            log_size: checkpoint.checkpoint.size,
+            objects,
+            names,
+            bytes,
+            checkpoint_time: checkpoint.time,
+            stale: checkpoint.stale(self.clock.unix_seconds()),
+            fleet: self.fleet.status(objects),
+            published,
+        }
+    }
+}
