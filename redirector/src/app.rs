@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::config::{Config, Locate};
+use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::follow::{MAX_AHEAD, Sink, fetch_ahead};
 use crate::http::serve::{Front, router};
@@ -25,13 +25,10 @@ use crate::locate::{self, LocateError};
 use crate::metrics::Metrics;
 use crate::oci_manifests::Manifests;
 use crate::routing::{Routing, keep};
+use crate::upkeep::tick;
 use crate::view::View;
 use crate::{last_good, probe};
 
-/// How often gauges, the staleness of the catalog and the files of places are looked at.
-const TICK: Duration = Duration::from_secs(1);
-/// Ticks from one look at the files of places to the next.
-const TICKS_PER_RELOAD: u32 = 5;
 /// How long tasks may take to stop.
 const STOP: Duration = Duration::from_secs(8);
 
@@ -277,53 +274,4 @@ async fn watch_readiness(view: &View, ready: &Ready, announce: impl FnOnce()) {
             return;
         }
     }
-}
-
-/// What time alone changes.
-async fn tick(
-    view: Arc<View>,
-    metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
-    locate: Locate,
-    shutdown: Shutdown,
-) {
-    let mut ticks = tokio::time::interval(TICK);
-    let mut until_reload = TICKS_PER_RELOAD;
-    let mut loaded = locate::fingerprint(&locate);
-    while shutdown.unless_requested(ticks.tick()).await.is_some() {
-        let now = clock.unix_seconds();
-        view.tick(now);
-        metrics.observe(&view, now);
-        until_reload -= 1;
-        if until_reload == 0 {
-            until_reload = TICKS_PER_RELOAD;
-            reload(&view, &locate, &mut loaded).await;
-        }
-    }
-}
-
-type Fingerprint = Vec<Option<(std::time::SystemTime, u64)>>;
-
-/// Reads the files of places again if one was replaced. One that is of no use changes nothing.
-async fn reload(view: &View, locate: &Locate, loaded: &mut Fingerprint) {
-    let config = locate.clone();
-    let before = loaded.clone();
-    let read = move || {
-        let found = locate::fingerprint(&config);
-        (found != before).then(|| (locate::load(&config), found))
-    };
-    let Ok(Some((locator, found))) = tokio::task::spawn_blocking(read).await else {
-        return;
-    };
-    match locator {
-        Ok(locator) => {
-            view.set_locator(locator);
-            tracing::info!("the places of clients were read again");
-        }
-        Err(fault) => tracing::error!(
-            error = chain(&fault),
-            "the places of clients cannot be read again; the old ones stay"
-        ),
-    }
-    *loaded = found;
 }

@@ -31,6 +31,7 @@ pub mod metrics;
 pub mod oci_manifests;
 pub mod probe;
 pub mod routing;
+pub mod upkeep;
 pub mod view;
 
 #[cfg(test)]

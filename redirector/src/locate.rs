@@ -39,7 +39,7 @@ pub enum LocateError {
     /// It is not a `MaxMind` database.
     #[error("{} is not a usable MaxMind database", .0.display())]
     Database(PathBuf, #[source] MaxMindDbError),
-    /// It has no record of the expected kind at all.
+    /// It has nothing of the expected kind at all: of another kind, or being written at the moment.
     #[error("{} has no {what} in any record", file.display())]
     Nothing {
         /// The file.
@@ -54,31 +54,56 @@ pub enum LocateError {
 /// # Errors
 /// [`LocateError`] for the first file that is of no use.
 pub fn load(config: &Locate) -> Result<Locator, LocateError> {
-    let mut clouds = PrefixTableBuilder::<CloudRegion>::new();
-    for file in &config.ranges {
+    let clouds = clouds(&config.ranges)?;
+    let countries = match &config.country {
+        None => PrefixTable::default(),
+        Some(file) if is_mmdb(file) => walk(file, "country", CountryRecord::country)?,
+        Some(file) => parse(file, "country", parse_country_csv)?,
+    };
+    let asns = match &config.asn {
+        None => PrefixTable::default(),
+        Some(file) if is_mmdb(file) => walk(file, "autonomous system", AsnRecord::number)?,
+        Some(file) => parse(file, "autonomous system", parse_asn_csv)?,
+    };
+    Ok(Locator {
+        clouds,
+        countries,
+        asns,
+    })
+}
+
+fn clouds(files: &[PathBuf]) -> Result<PrefixTable<CloudRegion>, LocateError> {
+    let mut clouds = PrefixTableBuilder::new();
+    for file in files {
         let text = read_text(file)?;
         add_cloud_ranges(&mut clouds, &text)
             .map_err(|fault| LocateError::Ranges(file.clone(), fault))?;
     }
-    let countries = match &config.country {
-        None => PrefixTable::default(),
-        Some(file) if is_mmdb(file) => walk(file, "country", CountryRecord::country)?,
-        Some(file) => parse_country_csv(&read_text(file)?)
-            .map_err(|fault| LocateError::Ranges(file.clone(), fault))?,
-    };
-    let asns = match &config.asn {
-        None => PrefixTable::default(),
-        Some(file) if is_mmdb(file) => walk(file, "autonomous system", |record: AsnRecord| {
-            record.autonomous_system_number
-        })?,
-        Some(file) => parse_asn_csv(&read_text(file)?)
-            .map_err(|fault| LocateError::Ranges(file.clone(), fault))?,
-    };
-    Ok(Locator {
-        clouds: clouds.build(),
-        countries,
-        asns,
-    })
+    let clouds = clouds.build();
+    match files {
+        [file, ..] if clouds.is_empty() => Err(nothing(file, "cloud range")),
+        [..] => Ok(clouds),
+    }
+}
+
+fn parse<T>(
+    file: &Path,
+    what: &'static str,
+    parser: impl Fn(&str) -> Result<PrefixTable<T>, RangeError>,
+) -> Result<PrefixTable<T>, LocateError> {
+    let table =
+        parser(&read_text(file)?).map_err(|fault| LocateError::Ranges(file.to_owned(), fault))?;
+    if table.is_empty() {
+        return Err(nothing(file, what));
+    }
+    Ok(table)
+}
+
+fn nothing(file: &Path, what: &'static str) -> LocateError {
+    LocateError::Nothing {
+        file: file.to_owned(),
+        what,
+    }
 }
 
 /// Time and length of every file: differs when one was replaced. A file that is missing for a moment counts
@@ -139,6 +164,12 @@ struct AsnRecord {
     autonomous_system_number: Option<u32>,
 }
 
+impl AsnRecord {
+    const fn number(self) -> Option<u32> {
+        self.autonomous_system_number
+    }
+}
+
 /// Turns a database into a table: `owner` says what is of use in a record. Networks share records, so each
 /// record is decoded once.
 fn walk<R: DeserializeOwned, T: Clone + Eq + Hash>(
@@ -170,17 +201,99 @@ fn walk<R: DeserializeOwned, T: Clone + Eq + Hash>(
         builder.insert(Prefix::containing(address.ip(), address.prefix()), known);
     }
     if records.values().all(Option::is_none) {
-        return Err(LocateError::Nothing {
-            file: file.to_owned(),
-            what,
-        });
+        return Err(nothing(file, what));
     }
     Ok(builder.build())
 }
 
 #[cfg(test)]
+mod mmdb;
+
+#[cfg(test)]
 mod tests {
+    use super::mmdb::{Value, database};
     use super::*;
+
+    fn country(databases: &Value) -> Result<Locator, LocateError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("country.mmdb");
+        let networks = [
+            ("192.0.2.0/24", databases.clone()),
+            ("2001:db8::/32", databases.clone()),
+        ];
+        std::fs::write(&file, database(&networks)).unwrap();
+        load(&Locate {
+            country: Some(file),
+            ..Locate::default()
+        })
+    }
+
+    #[test]
+    fn a_database_is_read_in_its_flat_and_in_its_nested_shape() {
+        let norway = || Value::Text("NO");
+        let flat = Value::Map(vec![("country_code", norway())]);
+        let names = || ("names", Value::Map(vec![("en", Value::Text("Norway"))]));
+        let nested = Value::Map(vec![
+            ("continent", Value::Map(vec![("code", Value::Text("EU"))])),
+            (
+                "country",
+                Value::Map(vec![
+                    ("geoname_id", Value::Number(3_144_096)),
+                    ("iso_code", norway()),
+                    names(),
+                ]),
+            ),
+        ]);
+        let registered = Value::Map(vec![(
+            "registered_country",
+            Value::Map(vec![("iso_code", norway()), names()]),
+        )]);
+        for shape in [flat, nested, registered] {
+            let locator = country(&shape).unwrap();
+            for (address, expect) in [
+                ("192.0.2.9", Some("NO")),
+                ("::ffff:192.0.2.9", Some("NO")),
+                ("2001:db8::9", Some("NO")),
+                ("192.0.3.9", None),
+                ("2001:db9::9", None),
+            ] {
+                let place = locator.locate(address.parse().unwrap());
+                assert_eq!(
+                    place.country.map(|it| it.as_str().to_owned()).as_deref(),
+                    expect
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_database_of_autonomous_systems_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("asn.mmdb");
+        let record = Value::Map(vec![
+            ("autonomous_system_number", Value::Number(224)),
+            ("autonomous_system_organization", Value::Text("UNINETT")),
+        ]);
+        std::fs::write(&file, database(&[("129.240.0.0/15", record)])).unwrap();
+        let config = Locate {
+            asn: Some(file),
+            ..Locate::default()
+        };
+        let place = load(&config)
+            .unwrap()
+            .locate("129.241.1.1".parse().unwrap());
+        assert_eq!(place.asn, Some(224));
+    }
+
+    #[test]
+    fn a_database_of_something_else_is_refused() {
+        let cities = Value::Map(vec![(
+            "city",
+            Value::Map(vec![("name", Value::Text("Oslo"))]),
+        )]);
+        let fault = country(&cities).unwrap_err();
+        assert!(matches!(fault, LocateError::Nothing { .. }), "{fault}");
+    }
 
     #[test]
     fn csv_files_make_a_place() {

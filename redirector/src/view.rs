@@ -8,7 +8,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 use landfall_catalog::{Catalog, Entry, FoldError, SignedCheckpoint};
 use landfall_route::{FleetView, Health, Locator};
@@ -115,14 +115,14 @@ impl View {
 
     /// The fleet as it is now.
     #[must_use]
-    pub fn fleet(&self) -> Arc<FleetView> {
-        self.fleet.load_full()
+    pub fn fleet(&self) -> Guard<Arc<FleetView>> {
+        self.fleet.load()
     }
 
     /// The tables of places as they are now.
     #[must_use]
-    pub fn locator(&self) -> Arc<Locator> {
-        self.locator.load_full()
+    pub fn locator(&self) -> Guard<Arc<Locator>> {
+        self.locator.load()
     }
 
     /// Replaces the tables of places.
