@@ -26,7 +26,7 @@ pub struct Fleet {
     pub origin_url: String,
     /// Public name of the catalog.
     pub name: String,
-    mirrors: BTreeMap<String, Member>,
+    mirrors: BTreeMap<String, Arc<Member>>,
 }
 
 #[derive(Clone, Debug)]
@@ -201,10 +201,10 @@ impl FleetWatch {
                 let mirrors = &mut self.next().mirrors;
                 let before = mirrors.remove(&name);
                 let (readiness, wanted) = before
-                    .map(|member| (member.view.readiness, member.wanted))
+                    .map(|member| (member.view.readiness.clone(), member.wanted))
                     .unwrap_or_default();
                 let view = MirrorView { readiness, ..view };
-                mirrors.insert(name, Member { view, wanted });
+                mirrors.insert(name, Arc::new(Member { view, wanted }));
             }
             Err(fault) => {
                 tracing::warn!(mirror = %name, error = %fault, "a mirror is left out: its record cannot be used");
@@ -237,6 +237,7 @@ impl FleetWatch {
         };
         self.reports.remove(&name);
         if let Some(member) = self.next().mirrors.get_mut(&name) {
+            let member = Arc::make_mut(member);
             member.wanted = taken.as_ref().map_or(0, |(_, wanted)| *wanted);
             member.view.readiness = taken.map(|(readiness, _)| readiness);
         }

@@ -13,7 +13,7 @@ use landfall_route::Health;
 
 use crate::config::Probe;
 
-/// How many ordinals are tried at random before the live ones are gone through.
+/// How many live ordinals are tried at random before those that a mirror holds are worked out.
 const RANDOM_TRIES: usize = 16;
 
 /// What is thought of one mirror, and what has been seen since it was last sure.
@@ -109,7 +109,8 @@ impl Verdicts {
     }
 }
 
-/// An object that the mirror says it holds, to ask it for: any of them, by `random` numbers.
+/// An object that is live and that the mirror says it holds, to ask it for: any of them; `random` gives a number
+/// below the one it gets.
 #[must_use]
 pub fn pick(
     catalog: &Catalog,
@@ -127,9 +128,10 @@ pub fn pick(
             return Some(ordinal);
         }
     }
-    live.iter()
-        .map(Ordinal::new)
-        .find(|ordinal| readiness.holds(*ordinal))
+    let held = readiness.held() & live;
+    let count = u32::try_from(held.len()).unwrap_or(u32::MAX);
+    let nth = (count > 0).then(|| random(count))?;
+    held.select(nth).map(Ordinal::new)
 }
 
 #[cfg(test)]

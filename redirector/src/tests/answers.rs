@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::world::*;
 use crate::config::Probe;
 use crate::http::{Answer, ClientRequest, answer};
+use crate::probe::pick;
 use crate::view::View;
 
 const TOOL_PATH: &str = "/binaries/tool/v1/tool";
@@ -459,6 +460,24 @@ fn a_revision_is_seen_whole_and_a_silent_log_says_stale() {
 }
 
 proptest! {
+    #[test]
+    fn a_probe_asks_for_what_is_live_and_held_if_there_is_any(
+        missing in proptest::collection::vec(0..OBJECTS, 0..12),
+        numbers in proptest::collection::vec(any::<u32>(), 1..9),
+    ) {
+        let view = view(&[]);
+        let state = view.catalog();
+        let readiness = readiness(&missing);
+        let mut numbers = numbers.into_iter().cycle();
+        let picked = pick(state.catalog(), &readiness, |below| numbers.next().unwrap() % below);
+        // Ordinal 2 was withdrawn.
+        let any = (0..OBJECTS).any(|ordinal| ordinal != 2 && !missing.contains(&ordinal));
+        prop_assert_eq!(picked.is_some(), any);
+        if let Some(ordinal) = picked {
+            prop_assert!(ordinal.get() != 2 && readiness.holds(ordinal));
+        }
+    }
+
     /// Whatever is asked, and whoever asks: a redirect leads to a mirror of the fleet or to the origin, below its
     /// base URL, and to nothing that has not said it is ready.
     #[test]
