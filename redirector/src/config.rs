@@ -132,9 +132,9 @@ impl Check for Config {
     fn check(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut fault = |key: &str, message: String| faults.push(Fault::new(key, message));
-        if self.name.is_empty() || self.name.len() > 255 || self.name.chars().any(char::is_control)
+        if self.name.is_empty() || self.name.len() > 128 || self.name.chars().any(char::is_control)
         {
-            fault("name", "has to be 1 to 255 printable characters".to_owned());
+            fault("name", "has to be 1 to 128 printable bytes".to_owned());
         }
         if self.coordinator.scheme() != "http"
             || !landfall_runtime::dial::is_loopback(&self.coordinator)

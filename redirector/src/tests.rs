@@ -4,5 +4,6 @@
 mod answers;
 mod fleet_watch;
 mod hostile;
+mod oci;
 mod program;
 mod world;
