@@ -17,6 +17,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::came_back::CameBack;
 use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::follow::{MAX_AHEAD, Sink, fetch_ahead};
@@ -134,6 +135,13 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
     let front = Arc::new(Front {
         view: Arc::clone(&view),
         manifests: manifests.clone(),
+        came_back: CameBack::new(
+            Arc::clone(&view),
+            http.clone(),
+            config.probe.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&changed),
+        ),
         metrics: Arc::clone(&metrics),
         trusted: config.locate.trusted(),
         ops: axum::Router::new().nest(

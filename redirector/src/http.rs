@@ -63,7 +63,16 @@ struct Context<'a> {
 /// Answers a request from memory.
 #[must_use]
 pub fn answer(view: &View, request: &ClientRequest<'_>) -> Answer {
-    let parsed = Request::parse(request.path, request.query);
+    answer_without(view, request, None)
+}
+
+/// As [`answer`], leaving out a mirror that is known not to answer.
+#[must_use]
+pub fn answer_without(view: &View, request: &ClientRequest<'_>, mirror: Option<&str>) -> Answer {
+    let mut parsed = Request::parse(request.path, request.query);
+    if let Ok(parsed) = &mut parsed {
+        parsed.avoid.extend(mirror.map(str::to_owned));
+    }
     let fleet = view.fleet();
     let place = place(view, &fleet, request);
     let state = view.catalog();

@@ -21,6 +21,7 @@
 //! files answered directly are not there yet, nor answers over DNS, nor reports of traffic.
 
 pub mod app;
+pub mod came_back;
 pub mod config;
 pub mod fleet;
 pub mod follow;

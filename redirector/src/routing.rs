@@ -29,7 +29,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// From one report to the next while nothing changes.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// The file is written at most this often: an old fleet view is as good for a start.
-const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+const SAVE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Why a connection to the coordinator ended.
 #[derive(Debug, Error)]

@@ -22,8 +22,9 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::client::client;
-use super::reply::{LANDFALL_CATALOG, Reply};
-use super::{Answer, ClientRequest, answer};
+use super::reply::{LANDFALL_CATALOG, LANDFALL_MIRROR, Reply};
+use super::{Answer, ClientRequest, answer, answer_without};
+use crate::came_back::CameBack;
 use crate::metrics::{Asked, Metrics, Outcome};
 use crate::oci_manifests::Manifests;
 use crate::view::View;
@@ -39,6 +40,8 @@ pub struct Front {
     pub view: Arc<View>,
     /// The bytes of OCI manifests.
     pub manifests: Manifests,
+    /// Who was sent where a moment ago.
+    pub came_back: CameBack,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Proxies whose word about the client counts.
@@ -86,7 +89,10 @@ impl Front {
             agent: headers.get(LANDFALL_AGENT).and_then(|it| it.to_str().ok()),
         };
         match answer(&self.view, &asked) {
-            Answer::Reply(reply) => self.send(reply, head),
+            Answer::Reply(reply) => {
+                let reply = self.unless_in_vain(&asked, reply).await;
+                self.send(reply, head)
+            }
             Answer::Manifest(reply, wanted) => {
                 let key = landfall_route::client_key(asked.client.address);
                 let reply = match self.manifests.get(wanted).await {
@@ -99,6 +105,25 @@ impl Front {
                 self.send(reply, head)
             }
             Answer::Internal(path) => self.internal(&path, request).await,
+        }
+    }
+
+    /// The reply, unless it sends a client that came back to a mirror that does not answer: then the next best.
+    async fn unless_in_vain(&self, asked: &ClientRequest<'_>, reply: Reply) -> Reply {
+        if reply.outcome != Outcome::Mirror {
+            return reply;
+        }
+        let mirror = reply.headers.get(LANDFALL_MIRROR);
+        let Some(mirror) = mirror.and_then(|it| it.to_str().ok()) else {
+            return reply;
+        };
+        let client = asked.client.address;
+        if !self.came_back.in_vain(client, asked.path, mirror).await {
+            return reply;
+        }
+        match answer_without(&self.view, asked, Some(mirror)) {
+            Answer::Reply(reply) => reply,
+            Answer::Manifest(..) | Answer::Internal(_) => reply,
         }
     }
 

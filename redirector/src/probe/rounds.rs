@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream;
 use http::StatusCode;
+use landfall_catalog::Catalog;
 use landfall_route::{MirrorState, MirrorView, StoreKind, blob_url};
 use landfall_runtime::Shutdown;
 use rand::Rng as _;
@@ -80,27 +81,42 @@ async fn probe(
     changed.notify_one();
 }
 
+/// Looks at one mirror now: whether it answers; none if there is nothing to ask it.
+pub(crate) async fn look(
+    view: &View,
+    http: &reqwest::Client,
+    mirror: &str,
+    patience: Duration,
+) -> Option<bool> {
+    let question = {
+        let (fleet, state) = (view.fleet(), view.catalog());
+        let mirror = fleet.mirror(mirror).filter(|mirror| is_probed(mirror))?;
+        question(state.catalog(), mirror)?
+    };
+    Some(ask(http, &question, patience).await.is_ok())
+}
+
 fn questions(view: &View) -> Vec<Question> {
     let fleet = view.fleet();
     let state = view.catalog();
-    let mut random = rand::rng();
     fleet
         .mirrors
         .iter()
         .filter(|mirror| is_probed(mirror))
-        .filter_map(|mirror| {
-            let readiness = mirror.readiness.as_ref()?;
-            let ordinal = pick(state.catalog(), readiness, |below| {
-                random.random_range(0..below)
-            })?;
-            let object = state.catalog().object(ordinal)?;
-            Some(Question {
-                mirror: mirror.name.clone(),
-                url: blob_url(mirror, object.digest()),
-                size: object.size(),
-            })
-        })
+        .filter_map(|mirror| question(state.catalog(), mirror))
         .collect()
+}
+
+fn question(catalog: &Catalog, mirror: &MirrorView) -> Option<Question> {
+    let readiness = mirror.readiness.as_ref()?;
+    let mut random = rand::rng();
+    let ordinal = pick(catalog, readiness, |below| random.random_range(0..below))?;
+    let object = catalog.object(ordinal)?;
+    Some(Question {
+        mirror: mirror.name.clone(),
+        url: blob_url(mirror, object.digest()),
+        size: object.size(),
+    })
 }
 
 /// Those that may be, or may come to be, sent to. A registry's blobs need a repository and often a token: what

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use landfall_runtime::Shutdown;
 use landfall_runtime::ops::{self, Ready};
+use landfall_runtime::{Shutdown, SystemClock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::world::*;
+use crate::came_back::CameBack;
+use crate::config::Probe;
 use crate::http::serve::{Front, router};
 use crate::metrics::Metrics;
 use crate::oci_manifests::Manifests;
@@ -23,9 +25,17 @@ fn against(trusting: bool, client: impl FnOnce(SocketAddr) + Send + 'static) {
     let http = landfall_runtime::dial::http_client().unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let (_log, log) = watch::channel(None);
+    let view = Arc::new(view(&mirrors()));
     let front = Arc::new(Front {
-        view: Arc::new(view(&mirrors())),
-        manifests: Manifests::open(folder.path(), http).unwrap(),
+        view: Arc::clone(&view),
+        manifests: Manifests::open(folder.path(), http.clone()).unwrap(),
+        came_back: CameBack::new(
+            view,
+            http,
+            Probe::default(),
+            Arc::new(SystemClock),
+            Arc::default(),
+        ),
         metrics: Arc::clone(&metrics),
         trusted: trusting
             .then(|| "127.0.0.0/8".parse().unwrap())
