@@ -38,6 +38,8 @@ mod promote;
 mod publish;
 mod state;
 mod status;
+#[cfg(test)]
+mod tests;
 mod web;
 
 pub use app::{RunError, RunOptions, init, run};

@@ -1,0 +1,7 @@
+//! The whole coordinator, in process, on ports of its own.
+
+mod fleet;
+mod promotion;
+mod registry;
+mod restart;
+mod running;

@@ -1,0 +1,419 @@
+//! Promotion from a staging registry and a staging folder to the origin.
+
+use landfall_catalog::{Digest, PIECE_SIZE};
+use landfall_content::PieceList;
+use landfall_proto::v1;
+use landfall_runtime::dial::http_client;
+
+use super::registry::{TestRegistry, digest_of};
+use super::running::{Folders, NAME, Running, file_manifests, image_manifests, rule, write};
+
+/// Larger than one piece, and no two pieces alike.
+fn large() -> Vec<u8> {
+    (0_u32..1_200_000).flat_map(u32::to_le_bytes).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_arrive_whole_and_one_lost_entry_holds_up_nothing() {
+    let folders = Folders::new();
+    let (tree, staging) = (folders.path("tree"), folders.path("staging"));
+    let large = large();
+    assert!(large.len() as u64 > PIECE_SIZE);
+    write(&staging.join("1.0/kops"), b"kops 1.0");
+    write(&staging.join("1.0/large.bin"), &large);
+    write(&staging.join("1.0/tampered"), b"somebody else's");
+    file_manifests(
+        &tree,
+        &[
+            ("1.0/kops", b"kops 1.0"),
+            ("1.0/large.bin", &large),
+            ("1.0/late", b"not there yet"),
+            ("1.0/tampered", b"what was signed"),
+        ],
+    );
+    let rules = vec![rule(
+        "gs://staging/kops",
+        format!("file://{}", staging.display()),
+    )];
+    let coordinator = Running::start(folders.config(rules)).await;
+
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    assert_eq!(
+        planned.states(),
+        [
+            ("binaries/kops/1.0/kops", "to-copy"),
+            ("binaries/kops/1.0/large.bin", "to-copy"),
+            ("binaries/kops/1.0/late", "lost"),
+            ("binaries/kops/1.0/tampered", "to-copy"),
+        ]
+    );
+    assert_eq!(
+        coordinator.status().await["revision"],
+        0,
+        "a plan changes nothing"
+    );
+    let ended = coordinator.promote(&planned).await;
+    assert_eq!(ended.outcome("binaries/kops/1.0/kops"), "copied");
+    assert_eq!(ended.outcome("binaries/kops/1.0/late"), "lost");
+    assert_eq!(ended.outcome("binaries/kops/1.0/tampered"), "refused");
+    let done = &ended.done;
+    assert_eq!(
+        (done.revision, done.copied, done.lost, done.refused),
+        (1, 2, 1, 1)
+    );
+
+    let (status, body) = coordinator.get("/origin/binaries/kops/1.0/large.bin").await;
+    assert!(status == 200 && body[..] == large[..]);
+    for path in [
+        "/origin/binaries/kops/1.0/late",
+        "/origin/binaries/kops/1.0/tampered",
+    ] {
+        assert_eq!(coordinator.get(path).await.0, 404, "{path}");
+    }
+    let foreign = Digest::of(b"somebody else's").to_hex();
+    assert_eq!(
+        coordinator
+            .get(&format!("/origin/blobs/sha256/{foreign}"))
+            .await
+            .0,
+        404
+    );
+    let hex = Digest::of(&large).to_hex();
+    let (status, pieces) = coordinator
+        .get(&format!("/origin/.landfall/pieces/{hex}"))
+        .await;
+    assert_eq!(
+        (status, pieces.to_vec()),
+        (200, PieceList::of(&large).encode())
+    );
+
+    // Whoever comes late sees the same from the beginning.
+    assert_eq!(coordinator.watch(&done.operation).await, ended);
+
+    write(&staging.join("1.0/late"), b"not there yet");
+    write(&staging.join("1.0/tampered"), b"what was signed");
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    assert_eq!((planned.summary().set, planned.summary().unchanged), (2, 2));
+    let ended = coordinator.promote(&planned).await;
+    assert_eq!(
+        (ended.done.revision, ended.done.copied, ended.done.present),
+        (2, 2, 2)
+    );
+
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    assert_eq!(
+        (planned.summary().set, planned.summary().bytes_to_copy),
+        (0, 0)
+    );
+    let ended = coordinator.promote(&planned).await;
+    assert_eq!(
+        (ended.done.revision, ended.done.present),
+        (0, 4),
+        "nothing to do"
+    );
+    assert_eq!(coordinator.status().await["revision"], 2);
+    assert_eq!(coordinator.status().await["names"], 4);
+
+    let history = coordinator
+        .promotion()
+        .list(v1::ListOperationsRequest { limit: 0 })
+        .await
+        .unwrap()
+        .into_inner()
+        .operations;
+    let revisions: Vec<_> = history
+        .iter()
+        .map(|operation| operation.result.as_ref().unwrap().revision)
+        .collect();
+    assert_eq!(revisions, [0, 2, 1], "newest first");
+    assert_eq!(
+        (history[0].who.as_str(), history[0].source.as_str()),
+        ("loopback", "0f1e2d")
+    );
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_brings_its_closure_referrers_and_cosign_tags() {
+    let folders = Folders::new();
+    let tree = folders.path("tree");
+    let registry = TestRegistry::start().await;
+    let amd64 = registry.image(&[b"base", b"amd64"]);
+    let arm64 = registry.image(&[b"base", b"arm64"]);
+    let index = registry.index(&[&amd64, &arm64]);
+    let sbom = registry.referrer(&index, "application/spdx+json", b"sbom");
+    let signature = registry.referrer(&sbom, "application/vnd.cncf.notary.signature", b"signature");
+    let strange = registry.referrer(&index, "application/x-miner", b"miner");
+    let cosign = registry.image(&[b"cosign signature"]);
+    let cosign_tag = format!("sha256-{}.sig", digest_of(&amd64).to_hex());
+    registry.name("kops/app", Some("v1"), &index);
+    for attached in [&sbom, &signature, &strange] {
+        registry.name("kops/app", None, attached);
+    }
+    registry.name("kops/app", Some(&cosign_tag), &cosign);
+    let root = digest_of(&index);
+    image_manifests(&tree, &[(&root, "v1")]);
+    let rules = vec![rule("staging.example.org", registry.url.clone())];
+    let coordinator = Running::start(folders.config(rules)).await;
+
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    let left_out: Vec<_> = planned
+        .findings
+        .iter()
+        .filter(|finding| finding.rule == "referrer-left-out")
+        .collect();
+    assert_eq!(left_out.len(), 1, "{:?}", planned.findings);
+    assert!(left_out[0].message.contains("x-miner"), "{left_out:?}");
+    let ended = coordinator.promote(&planned).await;
+    assert_eq!(ended.outcome("kops/app:v1"), "copied");
+    assert_eq!(ended.outcome(&format!("kops/app:{cosign_tag}")), "copied");
+    for attached in [&sbom, &signature] {
+        let name = format!("kops/app@{}", digest_of(attached));
+        assert_eq!(ended.outcome(&name), "copied");
+    }
+    assert_eq!((ended.done.copied, ended.done.refused), (4, 0));
+
+    let (status, body) = coordinator.get("/origin/v2/kops/app/manifests/v1").await;
+    assert_eq!((status, Digest::of(&body)), (200, root));
+    let base = Digest::of(b"base");
+    let (status, body) = coordinator
+        .get(&format!("/origin/v2/kops/app/blobs/{base}"))
+        .await;
+    assert_eq!((status, &body[..]), (200, &b"base"[..]));
+    let (_, body) = coordinator
+        .get(&format!("/origin/v2/kops/app/referrers/{root}"))
+        .await;
+    let referrers: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(referrers["manifests"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        referrers["manifests"][0]["digest"],
+        digest_of(&sbom).to_string()
+    );
+    let miner = digest_of(&strange);
+    assert_eq!(
+        coordinator
+            .get(&format!("/origin/v2/kops/app/manifests/{miner}"))
+            .await
+            .0,
+        404
+    );
+
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    assert_eq!((planned.summary().set, planned.summary().unchanged), (0, 1));
+    coordinator.stop().await;
+    registry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_moves_only_when_it_is_allowed_to() {
+    let folders = Folders::new();
+    let tree = folders.path("tree");
+    let registry = TestRegistry::start().await;
+    let (one, two) = (registry.image(&[b"one"]), registry.image(&[b"two"]));
+    registry.name("kops/app", Some("a"), &one);
+    registry.name("kops/app", Some("b"), &two);
+    let rules = vec![rule(
+        "staging.example.org/kops",
+        format!("{}/kops", registry.url),
+    )];
+    let coordinator = Running::start(folders.config(rules)).await;
+    image_manifests(&tree, &[(&digest_of(&one), "v1")]);
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    let first = coordinator.promote(&planned).await;
+    assert_eq!((first.done.revision, first.done.copied), (1, 1));
+
+    image_manifests(&tree, &[(&digest_of(&two), "v1")]);
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    assert_eq!(planned.states(), [("kops/app:v1", "refused")]);
+    let refused = coordinator.promote(&planned).await;
+    assert_eq!((refused.done.revision, refused.done.refused), (0, 1));
+
+    let allowed = v1::PlanOptions {
+        allow_tag_moves: true,
+        ..v1::PlanOptions::default()
+    };
+    let stale = coordinator.plan(&tree, allowed).await;
+    let moved = coordinator.promote(&stale).await;
+    assert_eq!((moved.done.revision, moved.done.copied), (2, 1));
+    let (_, body) = coordinator.get("/origin/v2/kops/app/manifests/v1").await;
+    assert_eq!(Digest::of(&body), digest_of(&two));
+
+    image_manifests(&tree, &[(&digest_of(&one), "v1")]);
+    let back = coordinator.plan(&tree, allowed).await;
+    assert_eq!(
+        back.states(),
+        [("kops/app:v1", "present")],
+        "the origin still has it"
+    );
+    assert_eq!(coordinator.promote(&back).await.done.revision, 3);
+    coordinator.stop().await;
+    registry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_are_no_longer_listed_go_only_with_prune() {
+    let folders = Folders::new();
+    let (tree, staging) = (folders.path("tree"), folders.path("staging"));
+    write(&staging.join("1.0/a"), b"a");
+    write(&staging.join("1.0/b"), b"b");
+    file_manifests(&tree, &[("1.0/a", b"a"), ("1.0/b", b"b")]);
+    let rules = vec![rule(
+        "gs://staging",
+        format!("file://{}/", folders.root.path().display()),
+    )];
+    // The store's base is gs://staging/kops: below the rule's endpoint as `kops`.
+    std::fs::rename(&staging, folders.path("kops")).unwrap();
+    let coordinator = Running::start(folders.config(rules)).await;
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    assert_eq!(coordinator.promote(&planned).await.done.copied, 2);
+
+    file_manifests(&tree, &[("1.0/a", b"a")]);
+    let kept = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    assert_eq!(kept.summary().removed, 0);
+    let prune = v1::PlanOptions {
+        prune: true,
+        ..v1::PlanOptions::default()
+    };
+    let planned = coordinator.plan(&tree, prune).await;
+    assert_eq!(planned.states(), [("binaries/kops/1.0/b", "remove")]);
+    let ended = coordinator.promote(&planned).await;
+    assert_eq!((ended.done.revision, ended.done.removed), (2, 1));
+    assert_eq!(coordinator.get("/origin/binaries/kops/1.0/a").await.0, 200);
+    assert_eq!(coordinator.get("/origin/binaries/kops/1.0/b").await.0, 404);
+    let hex = Digest::of(b"b").to_hex();
+    assert_eq!(
+        coordinator
+            .get(&format!("/origin/blobs/sha256/{hex}"))
+            .await
+            .0,
+        404
+    );
+
+    // Confirmed again, the plan finds its work done.
+    let again = coordinator.promote(&planned).await;
+    assert_eq!((again.done.revision, again.done.refused), (0, 0));
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_project_cannot_widen_its_own_reach() {
+    let folders = Folders::new();
+    let (tree, staging) = (folders.path("tree"), folders.path("kops"));
+    write(&staging.join("1.0/a"), b"a");
+    write(&staging.join("1.0/b"), b"b");
+    file_manifests(&tree, &[("1.0/a", b"a")]);
+    let rules = vec![rule(
+        "gs://staging",
+        format!("file://{}/", folders.root.path().display()),
+    )];
+    let coordinator = Running::start(folders.config(rules)).await;
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    assert_eq!(coordinator.promote(&planned).await.done.copied, 1);
+
+    file_manifests(&tree, &[("1.0/a", b"a"), ("1.0/b", b"b")]);
+    write(
+        &tree.join("artifacts/filestores/kops/filepromoter-manifest.yaml"),
+        "filestores:\n- base: gs://staging/kops\n  src: true\n- base: gs://prod/binaries/other\n  service-account: a@example.org\n",
+    );
+    let options = v1::PlanOptions {
+        prune: true,
+        ..v1::PlanOptions::default()
+    };
+    let planned = coordinator.plan(&tree, options).await;
+    assert_eq!(
+        planned.summary().removed,
+        0,
+        "nobody's names are taken away"
+    );
+    assert_eq!(planned.summary().set, 0);
+    assert_eq!(planned.summary().refused, 2);
+    assert!(
+        planned.entries[0].detail.contains("registered"),
+        "{:?}",
+        planned.entries
+    );
+    let ended = coordinator.promote(&planned).await;
+    assert_eq!((ended.done.revision, ended.done.refused), (0, 2));
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_published_log_verifies_and_says_who_did_what() {
+    let folders = Folders::new();
+    let (tree, staging) = (folders.path("tree"), folders.path("kops"));
+    write(&staging.join("1.0/a"), b"a");
+    file_manifests(&tree, &[("1.0/a", b"a")]);
+    let rules = vec![rule(
+        "gs://staging/kops",
+        format!("file://{}", staging.display()),
+    )];
+    let config = folders.config(rules);
+    let keys = crate::init(&config).await.unwrap();
+    let coordinator = Running::start(config).await;
+    let client = http_client().unwrap();
+    let prefix = format!("{}/.landfall", coordinator.http).parse().unwrap();
+    let presented = landfall_log::verify::presented_keys(coordinator.channel.clone())
+        .await
+        .unwrap();
+    assert_eq!(
+        presented.to_strings(),
+        keys,
+        "init made the keys that run uses"
+    );
+    let empty = landfall_log::verify::verify(&client, &prefix, &presented, None)
+        .await
+        .unwrap();
+    assert_eq!(empty.checkpoint.checkpoint.size, 0);
+    assert_eq!(empty.checkpoint.checkpoint.origin, NAME);
+
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    coordinator.promote(&planned).await;
+    let held = Some(empty.checkpoint.note());
+    let verified = landfall_log::verify::verify(&client, &prefix, &presented, held)
+        .await
+        .unwrap();
+    assert_eq!(
+        verified.checkpoint.checkpoint.size, 3,
+        "object, name, commit"
+    );
+    let (_, page) = coordinator.get("/").await;
+    let page = String::from_utf8(page.to_vec()).unwrap();
+    assert!(page.contains(NAME) && page.contains("a test"), "{page}");
+    let (_, metrics) = coordinator.get("/metrics").await;
+    let metrics = String::from_utf8(metrics.to_vec()).unwrap();
+    for line in [
+        "landfall_revision 1",
+        "landfall_log_entries 3",
+        "landfall_promoted_entries_total{outcome=\"copied\"} 1",
+        "landfall_operations_total{result=\"clean\"} 1",
+        "landfall_mirrors{state=\"active\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    assert_eq!(coordinator.get("/healthz").await.0, 200);
+    assert_eq!(coordinator.get("/readyz").await.0, 200);
+    coordinator.stop().await;
+}
+
+#[tokio::test]
+async fn a_plan_that_nobody_made_is_not_executed() {
+    let folders = Folders::new();
+    let coordinator = Running::start(folders.config(Vec::new())).await;
+    let request = v1::PromoteRequest {
+        plan: Digest::of(b"guess").as_bytes().to_vec().into(),
+        why: String::new(),
+        source: String::new(),
+    };
+    let refused = coordinator.promotion().promote(request).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::NotFound);
+    let request = v1::WatchOperationRequest {
+        operation: "nope".into(),
+    };
+    let refused = coordinator
+        .promotion()
+        .watch_operation(request)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::NotFound);
+    coordinator.stop().await;
+}
