@@ -24,10 +24,10 @@ use landfall_runtime::clock::Clock;
 use landfall_runtime::{Shutdown, telemetry};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tonic::Request;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Status};
 
 use crate::catalog::SharedCatalog;
 use crate::config::Limits;
@@ -71,6 +71,19 @@ pub(crate) struct Shared {
     pub(crate) shutdown: Shutdown,
     pub(crate) limits: Arc<Limits>,
     pub(crate) urls: Arc<Urls>,
+}
+
+impl Shared {
+    /// What `receive` gives, unless the stop comes first: then nobody is waited for.
+    async fn unless_stopping<T>(
+        &self,
+        receive: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        self.shutdown
+            .unless_requested(receive)
+            .await
+            .unwrap_or_else(|| Err(Status::unavailable("the coordinator is stopping")))
+    }
 }
 
 /// Where things are, as agents, redirectors and commands are told.

@@ -29,6 +29,9 @@ use crate::promote::compose::{Composed, Proposal, compose};
 use crate::state::log::{self as rows, Head};
 use crate::state::{State, StateError, operations};
 
+#[cfg(test)]
+mod tests;
+
 /// Operations that may wait for the committer; each waits in its own task.
 const WAITING_DRAFTS: usize = 16;
 

@@ -33,9 +33,12 @@ impl fleet_server::Fleet for Service {
     ) -> Result<Response<Self::SessionStream>, Status> {
         admit(&request, Action::BeMirror)?;
         let mut messages = request.into_inner();
-        let first = tokio::time::timeout(PATIENCE, messages.message())
-            .await
-            .map_err(|_| Status::deadline_exceeded("the session did not start"))??;
+        let first = async {
+            tokio::time::timeout(PATIENCE, messages.message())
+                .await
+                .map_err(|_| Status::deadline_exceeded("the session did not start"))?
+        };
+        let first = self.shared.unless_stopping(first).await?;
         let Some(agent_message::Kind::Start(start)) = first.and_then(|message| message.kind) else {
             return Err(Status::invalid_argument("a session begins with its start"));
         };

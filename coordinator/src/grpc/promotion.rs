@@ -51,7 +51,8 @@ impl promotion_server::Promotion for Service {
         let slot = Arc::clone(&self.plans)
             .try_acquire_owned()
             .map_err(|_| Status::resource_exhausted("other plans are being made; try again"))?;
-        let (options, tree) = upload::receive(request.into_inner(), &self.shared.limits).await?;
+        let upload = upload::receive(request.into_inner(), &self.shared.limits);
+        let (options, tree) = self.shared.unless_stopping(upload).await?;
         let wish = Wish {
             tree,
             prune: options.prune,
