@@ -451,7 +451,7 @@ def main():
     except (OSError, http.client.HTTPException) as error:
         print(f"not verified: {error}", file=sys.stderr)
         return 1
-    print(f"verified origin={checkpoint.origin} size={checkpoint.size} root={checkpoint.root.hex()} time={checkpoint.time}")
+    print(f"verified origin={checkpoint.origin} size={checkpoint.size} root={base64.b64encode(checkpoint.root).decode()} time={checkpoint.time}")
     return 0
 
 

@@ -1,0 +1,235 @@
+//! The command line, as DESIGN writes it and `--help` prints it.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Distributes a community's official artifacts through mirrors that other people run.
+#[derive(Debug, Parser)]
+#[command(name = "landfall", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows the whole of it on this machine: staging, coordinator, three mirrors, redirector.
+    Demo(DemoArgs),
+    /// The coordinator: executes promotions and publishes the catalog.
+    #[command(subcommand)]
+    Coordinator(CoordinatorCommand),
+    /// The agent: fills and serves one mirror.
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// The redirector: sends every user to the nearest ready mirror.
+    #[command(subcommand)]
+    Redirector(RedirectorCommand),
+    /// Checks promotion manifests, offline.
+    Validate(ValidateArgs),
+    /// Says what promoting the manifests would do; changes nothing.
+    Plan(PlanArgs),
+    /// Resolves the manifests against staging, and with --confirm promotes them.
+    Promote(PromoteArgs),
+    /// The state of the catalog and of the mirrors.
+    Status(StatusArgs),
+    /// Past operations: when, who, why, and what became of them.
+    History(HistoryArgs),
+    /// Says where a client at an address is sent for a name, and why.
+    Explain(ExplainArgs),
+    /// The signed log of the catalog.
+    #[command(subcommand)]
+    Log(LogCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Ends after showing it, with exit code 0 only if all of it held.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CoordinatorCommand {
+    /// Creates keys and database, and prints the log's verifier keys.
+    Init(RunArgs),
+    /// Runs it.
+    Run(RunArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Runs it.
+    Run(RunArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RedirectorCommand {
+    /// Runs it.
+    Run(RunArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Configuration file (TOML). `LANDFALL__…` variables outweigh it, flags outweigh both.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Plain text without identity, on loopback addresses only.
+    #[arg(long)]
+    pub(crate) insecure_loopback: bool,
+    /// Sets one configuration key, as `listen.http=127.0.0.1:0`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// Where the coordinator is.
+#[derive(Debug, Args)]
+pub(crate) struct CoordinatorArgs {
+    /// The coordinator's gRPC address.
+    #[arg(long, value_name = "URL", env = "LANDFALL_COORDINATOR")]
+    pub(crate) coordinator: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// A root of manifests, or a folder that holds several.
+    pub(crate) dir: PathBuf,
+    /// Quarantines bad entries and reports them instead of refusing everything.
+    #[arg(long)]
+    pub(crate) lenient: bool,
+    /// File with the `[[production]]` rules; without it names stay as written.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Findings as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// A root of manifests, or a folder that holds several.
+    pub(crate) dir: PathBuf,
+    /// Plans against this coordinator's catalog and resolves against staging;
+    /// without it, against an empty catalog, offline.
+    #[arg(long, value_name = "URL", env = "LANDFALL_COORDINATOR")]
+    pub(crate) coordinator: Option<String>,
+    /// File with the `[[production]]` rules, for a plan without coordinator.
+    #[arg(long, value_name = "FILE", conflicts_with = "coordinator")]
+    pub(crate) config: Option<PathBuf>,
+    /// Removes names that the manifests no longer list.
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Lets names move that are not configured as mutable.
+    #[arg(long)]
+    pub(crate) allow_tag_moves: bool,
+    /// The plan as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    /// A root of manifests, or a folder that holds several.
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// Executes the plan just resolved; with a digest, that one or none.
+    #[arg(long, value_name = "DIGEST", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) confirm: Option<String>,
+    /// Removes names that the manifests no longer list.
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Lets names move that are not configured as mutable.
+    #[arg(long)]
+    pub(crate) allow_tag_moves: bool,
+    /// Fails on any finding instead of quarantining entries.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Why, for the catalog and the history.
+    #[arg(long, default_value = "")]
+    pub(crate) why: String,
+    /// Commit id of the manifests; found by itself in a git checkout.
+    #[arg(long)]
+    pub(crate) source: Option<String>,
+    /// One JSON event a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// As one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// At most this many, newest first.
+    #[arg(long, default_value_t = 20)]
+    pub(crate) limit: u32,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// `repository:tag`, `repository@digest` or a file's path.
+    pub(crate) name: String,
+    /// The client's address.
+    #[arg(long, value_name = "IP")]
+    pub(crate) from: IpAddr,
+    /// The redirector to ask.
+    #[arg(long, value_name = "URL", required_unless_present = "coordinator")]
+    pub(crate) redirector: Option<String>,
+    /// Or the coordinator, which knows where redirectors answer.
+    #[arg(long, value_name = "URL", env = "LANDFALL_COORDINATOR")]
+    pub(crate) coordinator: Option<String>,
+    /// As one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Prints the newest checkpoint, as signed.
+    Checkpoint(LogArgs),
+    /// Verifies the whole log: signatures, every entry, every tile, the root.
+    Verify(LogVerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// The coordinator; it says where the log is.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "LANDFALL_COORDINATOR",
+        required_unless_present = "url"
+    )]
+    pub(crate) coordinator: Option<String>,
+    /// Or the log's static files, as `http://…/.landfall`.
+    #[arg(long, value_name = "URL", conflicts_with = "coordinator")]
+    pub(crate) url: Option<String>,
+    /// A verifier key of the log (`name+hash+base64`); give both. Needed with
+    /// --url; on loopback with --coordinator the keys that it presents are used.
+    #[arg(long = "key", value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogVerifyArgs {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    /// A checkpoint seen before: the log has to be consistent with it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) held: Option<PathBuf>,
+    /// As one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

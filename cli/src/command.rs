@@ -1,0 +1,11 @@
+//! One file a verb.
+
+pub(crate) mod explain;
+pub(crate) mod history;
+pub(crate) mod log;
+pub(crate) mod manifests;
+pub(crate) mod plan;
+pub(crate) mod promote;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod validate;

@@ -1,0 +1,135 @@
+//! `landfall plan`: what promoting would do, offline or against a coordinator.
+
+use landfall_catalog::{Catalog, Digest};
+use landfall_promotion::PlanOptions;
+use landfall_proto::v1::{self, promotion_client::PromotionClient};
+use serde::Serialize;
+
+use super::{
+    manifests,
+    promote::{self, FindingJson, Resolved},
+};
+use crate::{
+    args::PlanArgs,
+    connect,
+    failure::{Failure, Verdict},
+    output,
+};
+
+/// The object of `plan --json`; fields are only ever added.
+#[derive(Debug, Serialize)]
+struct Plan {
+    plan: String,
+    projects: u64,
+    entries: u64,
+    set: u64,
+    unchanged: u64,
+    refused: u64,
+    removed: u64,
+    /// Not known without reading staging.
+    bytes_to_copy: Option<u64>,
+    findings: Vec<FindingJson>,
+    /// Destinations times entries, as kpromo counts its work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination_edges: Option<u64>,
+}
+
+pub(crate) async fn run(args: PlanArgs) -> Result<Verdict, Failure> {
+    let (plan, text, failing) = match &args.coordinator {
+        Some(coordinator) => against(coordinator, &args).await?,
+        None => offline(&args)?,
+    };
+    if args.json {
+        output::json(&plan)?;
+    } else {
+        output::line(text)?;
+    }
+    Ok(if failing == 0 {
+        Verdict::Done
+    } else {
+        Verdict::Incomplete
+    })
+}
+
+fn offline(args: &PlanArgs) -> Result<(Plan, String, u64), Failure> {
+    let tree = manifests::read(&args.dir)?;
+    let rules = manifests::production_rules(args.config.as_deref())?;
+    let parsed = landfall_promotion::parse(&tree);
+    let options = PlanOptions {
+        prune: args.prune,
+        allow_tag_moves: args.allow_tag_moves,
+        ..PlanOptions::default()
+    };
+    let planned = landfall_promotion::plan(&parsed, &rules, &Catalog::default(), &options);
+    let plan = Plan {
+        plan: planned.digest().to_string(),
+        projects: planned.projects as u64,
+        entries: planned.entries as u64,
+        set: planned.set.len() as u64,
+        unchanged: planned.unchanged.len() as u64,
+        refused: planned.refused.len() as u64,
+        removed: planned.removed.len() as u64,
+        bytes_to_copy: None,
+        findings: planned.findings.iter().map(FindingJson::from).collect(),
+        destination_edges: Some(planned.destination_edges),
+    };
+    let quarantined = planned
+        .findings
+        .iter()
+        .filter(|finding| finding.fails(false))
+        .count() as u64;
+    let mut lines: Vec<String> = planned
+        .findings
+        .iter()
+        .filter(|finding| finding.fails(true))
+        .map(|finding| format!("{finding}\n"))
+        .collect();
+    for (asked, why) in &planned.refused {
+        lines.push(format!("refused: {}: {why}", asked.name));
+    }
+    lines.push(format!(
+        "plan {} (offline, against an empty catalog)\n{} projects, {} entries: {} to set, {} refused, {} findings; {} destination edges",
+        plan.plan,
+        plan.projects,
+        plan.entries,
+        plan.set,
+        plan.refused,
+        plan.findings.len(),
+        planned.destination_edges,
+    ));
+    let failing = quarantined + plan.refused;
+    Ok((plan, lines.join("\n"), failing))
+}
+
+async fn against(coordinator: &str, args: &PlanArgs) -> Result<(Plan, String, u64), Failure> {
+    let mut client = PromotionClient::new(connect::channel(coordinator)?);
+    let options = v1::PlanOptions {
+        prune: args.prune,
+        allow_tag_moves: args.allow_tag_moves,
+        strict: false,
+    };
+    let resolved = promote::resolve(&mut client, coordinator, &args.dir, options).await?;
+    let digest = Digest::try_from_slice(&resolved.summary.plan)
+        .map_err(|error| Failure::failed("the coordinator's plan has no digest", &error))?;
+    let text = promote::text(&resolved, &digest);
+    let Resolved {
+        findings, summary, ..
+    } = resolved;
+    let quarantined = findings
+        .iter()
+        .filter(|finding| finding.quarantines)
+        .count() as u64;
+    let plan = Plan {
+        plan: digest.to_string(),
+        projects: summary.projects,
+        entries: summary.entries,
+        set: summary.set,
+        unchanged: summary.unchanged,
+        refused: summary.refused,
+        removed: summary.removed,
+        bytes_to_copy: Some(summary.bytes_to_copy),
+        findings: findings.iter().map(FindingJson::from).collect(),
+        destination_edges: None,
+    };
+    Ok((plan, text, quarantined + summary.refused + summary.lost))
+}

@@ -1,0 +1,115 @@
+//! `landfall coordinator|agent|redirector run` and `coordinator init`.
+
+use std::future::Future;
+
+use landfall_runtime::{
+    Shutdown,
+    config::{ConfigFaults, process_environment},
+    telemetry::{self, TelemetryOptions},
+};
+
+use crate::{
+    args::RunArgs,
+    failure::{Failure, Verdict},
+    output,
+};
+
+pub(crate) async fn init_coordinator(args: RunArgs) -> Result<Verdict, Failure> {
+    let overrides = overrides(&args)?;
+    let config =
+        landfall_coordinator::Config::load(&args.config, process_environment(), &overrides)
+            .map_err(bad_configuration)?;
+    let keys = landfall_coordinator::init(&config)
+        .await
+        .map_err(|error| Failure::failed("cannot initialise the coordinator", &error))?;
+    for key in keys {
+        output::line(&key)?;
+    }
+    Ok(Verdict::Done)
+}
+
+pub(crate) async fn coordinator(args: RunArgs) -> Result<Verdict, Failure> {
+    let overrides = overrides(&args)?;
+    let config =
+        landfall_coordinator::Config::load(&args.config, process_environment(), &overrides)
+            .map_err(bad_configuration)?;
+    let options = landfall_coordinator::RunOptions {
+        insecure_loopback: args.insecure_loopback,
+        announce: Box::new(announce),
+    };
+    until_stopped("landfall-coordinator", |shutdown| {
+        landfall_coordinator::run(config, options, shutdown)
+    })
+    .await
+}
+
+pub(crate) async fn agent(args: RunArgs) -> Result<Verdict, Failure> {
+    let overrides = overrides(&args)?;
+    let config = landfall_agent::Config::load(&args.config, process_environment(), &overrides)
+        .map_err(bad_configuration)?;
+    let options = landfall_agent::RunOptions {
+        insecure_loopback: args.insecure_loopback,
+        announce: Box::new(announce),
+    };
+    until_stopped("landfall-agent", |shutdown| {
+        landfall_agent::run(config, options, shutdown)
+    })
+    .await
+}
+
+pub(crate) async fn redirector(args: RunArgs) -> Result<Verdict, Failure> {
+    let overrides = overrides(&args)?;
+    let config = landfall_redirector::Config::load(&args.config, process_environment(), &overrides)
+        .map_err(bad_configuration)?;
+    let options = landfall_redirector::RunOptions {
+        insecure_loopback: args.insecure_loopback,
+        announce: Box::new(announce),
+    };
+    until_stopped("landfall-redirector", |shutdown| {
+        landfall_redirector::run(config, options, shutdown)
+    })
+    .await
+}
+
+/// Runs a program until a signal stops it, with logs and traces set up around it.
+async fn until_stopped<F, E>(
+    service: &'static str,
+    program: impl FnOnce(Shutdown) -> F,
+) -> Result<Verdict, Failure>
+where
+    F: Future<Output = Result<(), E>>,
+    E: std::error::Error,
+{
+    let options = TelemetryOptions::from_environment(process_environment());
+    let telemetry = telemetry::init(service, &options)
+        .map_err(|error| Failure::failed("cannot set up logs and traces", &error))?;
+    let shutdown = Shutdown::on_signals()
+        .map_err(|error| Failure::failed("cannot listen for signals", &error))?;
+    let ended = Box::pin(program(shutdown)).await;
+    telemetry.shutdown().await;
+    ended
+        .map(|()| Verdict::Done)
+        .map_err(|error| Failure::failed(&format!("{service} stopped"), &error))
+}
+
+fn announce(line: &str) {
+    if let Err(error) = output::line(line) {
+        tracing::warn!(%error, "nobody reads the ready line");
+    }
+}
+
+fn bad_configuration(faults: ConfigFaults) -> Failure {
+    Failure::Usage(faults.to_string())
+}
+
+/// `--set KEY=VALUE` as pairs.
+fn overrides(args: &RunArgs) -> Result<Vec<(String, String)>, Failure> {
+    args.set
+        .iter()
+        .map(|set| {
+            set.split_once('=')
+                .map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
+                .ok_or_else(|| Failure::Usage(format!("--set {set}: expected KEY=VALUE")))
+        })
+        .collect()
+}

@@ -1,0 +1,162 @@
+//! `landfall status`: the catalog and the mirrors.
+
+use landfall_proto::v1;
+use serde::Serialize;
+
+use crate::{
+    args::StatusArgs,
+    connect,
+    failure::{Failure, Verdict},
+    output::{self, table::Table},
+};
+
+/// The object of `status --json`; fields are only ever added.
+#[derive(Debug, Serialize)]
+pub(crate) struct Status {
+    name: String,
+    revision: u64,
+    log_size: u64,
+    objects: u64,
+    names: u64,
+    checkpoint_time: u64,
+    stale: bool,
+    mirrors: Vec<MirrorStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct MirrorStatus {
+    name: String,
+    state: &'static str,
+    healthy: Option<bool>,
+    connected: bool,
+    ready_objects: u64,
+    wanted_objects: u64,
+    names_revision: u64,
+    last_report: u64,
+    incidents: Vec<String>,
+}
+
+pub(crate) async fn run(args: StatusArgs) -> Result<Verdict, Failure> {
+    let status = Status::from(fetch(&args.coordinator.coordinator).await?);
+    if args.json {
+        output::json(&status)?;
+    } else {
+        output::line(status.text())?;
+    }
+    Ok(if status.stale {
+        Verdict::Incomplete
+    } else {
+        Verdict::Done
+    })
+}
+
+/// Asks the coordinator.
+pub(crate) async fn fetch(coordinator: &str) -> Result<v1::ListMirrorsResponse, Failure> {
+    let channel = connect::channel(coordinator)?;
+    v1::mirrors_client::MirrorsClient::new(channel)
+        .list(v1::ListMirrorsRequest {})
+        .await
+        .map(tonic::Response::into_inner)
+        .map_err(|status| connect::refused(coordinator, &status))
+}
+
+impl From<v1::ListMirrorsResponse> for Status {
+    fn from(response: v1::ListMirrorsResponse) -> Self {
+        Self {
+            name: response.name,
+            revision: response.revision,
+            log_size: response.log_size,
+            objects: response.objects,
+            names: response.names,
+            checkpoint_time: response.checkpoint_time,
+            stale: response.stale,
+            mirrors: response.mirrors.into_iter().map(From::from).collect(),
+        }
+    }
+}
+
+impl From<v1::MirrorStatus> for MirrorStatus {
+    fn from(status: v1::MirrorStatus) -> Self {
+        let healthy = match status.health() {
+            v1::Health::Up => Some(true),
+            v1::Health::Down => Some(false),
+            v1::Health::Unspecified => None,
+        };
+        let (name, state) = status
+            .mirror
+            .map(|mirror| (state_name(mirror.state()), mirror.name))
+            .map(|(state, name)| (name, state))
+            .unwrap_or_default();
+        Self {
+            name,
+            state,
+            healthy,
+            connected: status.connected,
+            ready_objects: status.ready_objects,
+            wanted_objects: status.wanted_objects,
+            names_revision: status.names_revision,
+            last_report: status.last_report,
+            incidents: status.incidents,
+        }
+    }
+}
+
+fn state_name(state: v1::MirrorState) -> &'static str {
+    match state {
+        v1::MirrorState::Unspecified => "unknown",
+        v1::MirrorState::Pending => "pending",
+        v1::MirrorState::Probation => "probation",
+        v1::MirrorState::Active => "active",
+        v1::MirrorState::Draining => "draining",
+        v1::MirrorState::Quarantined => "quarantined",
+        v1::MirrorState::Revoked => "revoked",
+    }
+}
+
+impl Status {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "{}  revision {}  {} objects  {} names  log of {} entries\ncheckpoint of {}{}\n\n",
+            self.name,
+            self.revision,
+            self.objects,
+            self.names,
+            self.log_size,
+            output::time(self.checkpoint_time),
+            if self.stale { "  STALE" } else { "" },
+        );
+        let mut table = Table::new(&[
+            "MIRROR",
+            "STATE",
+            "HEALTH",
+            "SESSION",
+            ">READY",
+            ">WANTED",
+            ">NAMES AT",
+            "LAST REPORT",
+        ]);
+        for mirror in &self.mirrors {
+            table.row([
+                mirror.name.clone(),
+                mirror.state.to_owned(),
+                match mirror.healthy {
+                    Some(true) => "up".to_owned(),
+                    Some(false) => "DOWN".to_owned(),
+                    None => "not probed".to_owned(),
+                },
+                if mirror.connected { "open" } else { "gone" }.to_owned(),
+                mirror.ready_objects.to_string(),
+                mirror.wanted_objects.to_string(),
+                mirror.names_revision.to_string(),
+                output::time(mirror.last_report),
+            ]);
+        }
+        text.push_str(&table.render());
+        for mirror in &self.mirrors {
+            for incident in &mirror.incidents {
+                text.push_str(&format!("\n{}: {incident}", mirror.name));
+            }
+        }
+        text
+    }
+}

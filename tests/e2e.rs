@@ -1,0 +1,7 @@
+//! The whole way, by user story.
+
+mod demo;
+mod log;
+mod manifests;
+mod real_clients;
+mod trace;

@@ -1,0 +1,6 @@
+//! What may break, and what has to hold all the same.
+
+mod agent_killed;
+mod coordinator_killed;
+mod lying_source;
+mod mirror_killed;
