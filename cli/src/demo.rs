@@ -7,6 +7,7 @@
 
 mod client;
 mod configuration;
+mod deliveries;
 mod filling;
 mod image;
 mod manifests;
@@ -292,7 +293,7 @@ async fn downloaded(
         visit::wait_for_routes(at, staged, place).await;
         deliveries.extend(visit::visit(at, staged, place).await?);
     }
-    story.say(&visit::table(&deliveries))?;
+    story.say(&deliveries::table(&deliveries))?;
     Ok(deliveries
         .into_iter()
         .flat_map(|delivery| delivery.faults)

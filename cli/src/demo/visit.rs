@@ -7,37 +7,21 @@ use landfall_catalog::Digest;
 use landfall_content::oci::Document;
 use serde::Deserialize;
 
-use super::{client::Client, configuration::Addresses, places::Place, staging::Staged};
+use super::{
+    client::Client,
+    configuration::Addresses,
+    deliveries::Delivery,
+    places::{DONORS, Place},
+    staging::Staged,
+};
 use crate::{
     command::explain::{self, Explanation},
     failure::Failure,
-    output,
 };
 
 /// How long the redirector may take to learn that the mirrors are complete.
 const ROUTED_WITHIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
-
-/// What became of one download, as a row of the table.
-#[derive(Debug)]
-pub(super) struct Delivery {
-    /// Who asked.
-    client: &'static str,
-    /// For what.
-    what: &'static str,
-    /// Where it was sent.
-    sent_to: BTreeSet<String>,
-    /// How near that is.
-    tiers: BTreeSet<String>,
-    /// What would have been nearer, and why it was not taken.
-    passed_over: BTreeSet<String>,
-    /// How much came.
-    bytes: u64,
-    /// How many digests were right.
-    digests: usize,
-    /// Everything that was not as it must be.
-    pub(super) faults: Vec<String>,
-}
 
 /// Waits until the redirector knows what the coordinator knows: that mirrors
 /// near the client may be named. What it says after that is not waited for.
@@ -70,24 +54,60 @@ pub(super) async fn visit(
     place: &Place,
 ) -> Result<[Delivery; 2], Failure> {
     let client = Client::new(at, place.client)?;
-    let mut file = Visit::new(at, &client, place, place.file_from);
+    let mut file = Visit::new(at, &client, place, Asked::File);
     file.release(staged).await;
-    let mut image = Visit::new(at, &client, place, place.image_from);
+    let mut image = Visit::new(at, &client, place, Asked::Image);
     if let Err(fault) = image.image(staged).await {
         image.faults.push(fault);
     }
-    Ok([file.delivery("file"), image.delivery("image")])
+    Ok([file.delivery(), image.delivery()])
 }
 
 /// The platform that is pulled.
 const PLATFORM: &str = "amd64";
+
+/// What is downloaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// By a client that checks nothing.
+    File,
+    /// By a client that checks every digest.
+    Image,
+}
+
+impl Asked {
+    const fn shown(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Image => "image",
+        }
+    }
+
+    /// Who is expected to serve a client at `place` when all is well.
+    const fn nearest(self, place: &Place) -> &'static [&'static str] {
+        match self {
+            Self::File => place.file_from,
+            Self::Image => place.image_from,
+        }
+    }
+
+    /// Whether this may be had from that mirror at all, however near it is.
+    fn trusts(self, mirror: &str) -> bool {
+        match self {
+            Self::File => DONORS
+                .iter()
+                .all(|donor| donor.name != mirror || donor.everything),
+            Self::Image => true,
+        }
+    }
+}
 
 /// A download under way.
 struct Visit<'a> {
     redirector: String,
     client: &'a Client<'a>,
     place: &'a Place,
-    allowed: &'a [&'static str],
+    asked: Asked,
     sent_to: BTreeSet<String>,
     tiers: BTreeSet<String>,
     passed_over: BTreeSet<String>,
@@ -97,17 +117,12 @@ struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    fn new(
-        at: &Addresses,
-        client: &'a Client<'a>,
-        place: &'a Place,
-        allowed: &'a [&'static str],
-    ) -> Self {
+    fn new(at: &Addresses, client: &'a Client<'a>, place: &'a Place, asked: Asked) -> Self {
         Self {
             redirector: format!("http://{}", at.public()),
             client,
             place,
-            allowed,
+            asked,
             sent_to: BTreeSet::new(),
             tiers: BTreeSet::new(),
             passed_over: BTreeSet::new(),
@@ -175,27 +190,28 @@ impl<'a> Visit<'a> {
     /// Content that a mirror serves, checked: where, why, and its digest.
     async fn content(&mut self, path: &str, name: &str, expected: &Digest) -> Result<(), String> {
         let followed = self.client.content(path).await?;
-        if !self.allowed.contains(&followed.mirror.as_str()) {
-            self.faults.push(format!(
-                "{} must not be sent to {} for {path}",
-                self.place.name, followed.mirror
-            ));
-        }
+        let mirror = followed.mirror.as_str();
+        let client = self.place.name;
+        let nearest = self.asked.nearest(self.place);
+        let mut is_right = nearest.contains(&mirror);
         match explain::fetch(&self.redirector, self.place.client, name).await {
             Err(failure) => self.faults.push(failure.message().to_owned()),
             Ok(explanation) => {
+                let explained = explanation.mirror.as_deref();
                 // Only an explanation of the very same decision has to agree.
-                if explanation.decision == followed.decision
-                    && explanation.mirror.as_deref() != Some(followed.mirror.as_str())
-                {
+                if explanation.decision == followed.decision && explained != Some(mirror) {
                     self.faults.push(format!(
-                        "{path}: explained as {}, but sent to {}",
-                        explanation.mirror.as_deref().unwrap_or("nobody"),
-                        followed.mirror
+                        "{path}: explained as {}, but sent to {mirror}",
+                        explained.unwrap_or("nobody")
                     ));
                 }
-                self.understand(&explanation, &followed.mirror);
+                is_right |= are_down(&explanation, nearest) && self.asked.trusts(mirror);
+                self.understand(&explanation, mirror);
             }
+        }
+        if !is_right {
+            let fault = format!("{client} must not be sent to {mirror} for {path}");
+            self.faults.push(fault);
         }
         self.sent_to.insert(followed.mirror);
         self.bytes += followed.size;
@@ -232,10 +248,10 @@ impl<'a> Visit<'a> {
         }
     }
 
-    fn delivery(self, what: &'static str) -> Delivery {
+    fn delivery(self) -> Delivery {
         Delivery {
             client: self.place.name,
-            what,
+            what: self.asked.shown(),
             sent_to: self.sent_to,
             tiers: self.tiers,
             passed_over: self.passed_over,
@@ -244,6 +260,17 @@ impl<'a> Visit<'a> {
             faults: self.faults,
         }
     }
+}
+
+/// Whether all of `mirrors` were left out for no other reason than that a busy
+/// machine made them look down: then the next one is right.
+fn are_down(explanation: &Explanation, mirrors: &[&str]) -> bool {
+    mirrors.iter().all(|mirror| {
+        explanation
+            .candidates
+            .iter()
+            .any(|candidate| candidate.mirror == *mirror && candidate.reasons == ["down"])
+    })
 }
 
 /// An index, as far as a client reads it.
@@ -281,35 +308,5 @@ fn platform(index: &[u8]) -> Result<Digest, String> {
         .ok_or_else(|| format!("the image has no {PLATFORM}"))
 }
 
-/// The rows as a table for people, and below it what was not taken and why.
-pub(super) fn table(deliveries: &[Delivery]) -> String {
-    let joined = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(", ");
-    let mut table = output::table::Table::new(&[
-        "CLIENT IN",
-        "ASKED FOR",
-        "SENT TO",
-        "BECAUSE",
-        ">RECEIVED",
-        "CHECKED",
-    ]);
-    let mut notes = String::new();
-    for delivery in deliveries {
-        let Delivery { client, what, .. } = delivery;
-        table.row([
-            (*client).to_owned(),
-            (*what).to_owned(),
-            joined(&delivery.sent_to),
-            joined(&delivery.tiers),
-            output::bytes(delivery.bytes),
-            match (delivery.faults.is_empty(), delivery.digests) {
-                (false, _) => "FAILED".to_owned(),
-                (true, 1) => "sha256 ok".to_owned(),
-                (true, digests) => format!("{digests} x sha256 ok"),
-            },
-        ]);
-        for why in &delivery.passed_over {
-            notes.push_str(&format!("\n{client}, {what}: {why}"));
-        }
-    }
-    table.render() + &notes
-}
+#[cfg(test)]
+mod tests;
