@@ -349,8 +349,10 @@ def split_bundle(data, name):
     while at < len(data):
         length = int.from_bytes(data[at : at + 2], "big")
         end = at + 2 + length
-        if at + 2 > len(data) or end > len(data) or length > ENTRY_LIMIT:
-            raise Refused("tampered entry", f"{name} ends within entry {len(entries)}")
+        if length > ENTRY_LIMIT:
+            raise Refused("tampered entry", f"entry {len(entries)} of {name} is too long")
+        if at + 2 > len(data) or end > len(data):
+            raise Refused("truncated log", f"{name} ends within entry {len(entries)}")
         entries.append(data[at + 2 : end])
         at = end
     return entries

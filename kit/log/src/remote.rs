@@ -1,7 +1,7 @@
 //! A log's static files, over HTTP.
 
 use bytes::Bytes;
-use landfall_catalog::{MAX_NOTE_BYTES, TilePath, decode_bundle};
+use landfall_catalog::{BundleError, MAX_NOTE_BYTES, TilePath, decode_bundle};
 use landfall_runtime::bounded::{ReadError, read_response};
 use reqwest::StatusCode;
 use thiserror::Error;
@@ -73,7 +73,7 @@ impl StaticLog {
     pub(crate) async fn bundle(&self, path: TilePath) -> Result<Vec<Bytes>, BundleFault> {
         let (found, stored) = self.partial_or_full(path).await?;
         let entries = decode_bundle(&stored, found.width())
-            .map_err(|error| BundleFault::Malformed(format!("{path}: {error}")))?;
+            .map_err(|error| BundleFault::Malformed(path, error))?;
         Ok(entries
             .into_iter()
             .take(usize::from(path.width()))
@@ -120,7 +120,7 @@ impl StaticLog {
 #[derive(Debug)]
 pub(crate) enum BundleFault {
     Fetch(FetchError),
-    Malformed(String),
+    Malformed(TilePath, BundleError),
 }
 
 impl From<FetchError> for BundleFault {
@@ -133,7 +133,15 @@ impl BundleFault {
     /// The refusal that this is, if it is not just a fault of the way.
     pub(crate) fn into_refusal(self) -> Result<(Refusal, String), FetchError> {
         match self {
-            Self::Malformed(detail) => Ok((Refusal::TamperedEntry, detail)),
+            Self::Malformed(path, error) => {
+                let why = match error {
+                    BundleError::Truncated { .. } => Refusal::TruncatedLog,
+                    BundleError::EntryTooLong { .. }
+                    | BundleError::Count(_)
+                    | BundleError::TrailingBytes(_) => Refusal::TamperedEntry,
+                };
+                Ok((why, format!("{path}: {error}")))
+            }
             Self::Fetch(FetchError::Missing(path)) => {
                 Ok((Refusal::TruncatedLog, format!("{path} is not there")))
             }

@@ -3,6 +3,7 @@
 //! the old or the new state, and go on.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 

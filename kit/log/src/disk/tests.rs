@@ -273,7 +273,7 @@ fn every_flipped_byte_on_the_disk_is_found_by_verify() {
     drop(disk);
     let files = files_of(dir.path());
     let some = files.keys().filter(|name| {
-        name.contains("/1/") || name.contains("/2/") || name.contains(".p/") || name.ends_with('7')
+        name.contains("/1/") || name.contains("/2/") || name.contains(".p/") || name.ends_with("77")
     });
     for name in some {
         let path = dir.path().join(name);

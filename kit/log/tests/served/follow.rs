@@ -1,11 +1,14 @@
 use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
 
 use landfall_catalog::{Catalog, Revision};
 use landfall_log::follow::{Evidence, FeedSource, FollowError, FollowEvent};
 use landfall_log::{LogDisk, LogError, Refusal, load_catalog};
+use landfall_proto::v1::catalog_server::CatalogServer;
 use url::Url;
 
-use crate::forged::{self, honest, honest_note};
+use crate::forged::{self, Flaky, honest, honest_note};
 use crate::support::{Following, House, TestLog, keys, revisions, signer, stranger, time_of};
 
 /// A port that nobody listens on.
@@ -169,8 +172,8 @@ async fn nobody_but_a_stream_on_loopback_is_believed_without_keys() {
 
 #[tokio::test]
 async fn a_source_that_falls_silent_is_left_for_the_next() {
-    let (house, mut log) = (House::new(), TestLog::new().await);
-    log.promote(2).await;
+    let mut house = House::new();
+    house.watchdog = Duration::from_millis(500);
     // It says all it has, and then nothing more, not even that.
     let mut silent = forged::all().remove(0);
     silent.entries = honest(1);
@@ -188,6 +191,22 @@ async fn a_source_that_falls_silent_is_left_for_the_next() {
     let events = following.until_size(longer.size()).await;
     assert_eq!(revisions(&events).len(), 1);
     following.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_is_resumed_where_it_broke() {
+    let house = House::new();
+    let flaky = Arc::new(Flaky::new(honest(3), honest_note(3)));
+    let size = honest(3).len() as u64;
+    let service = CatalogServer::from_arc(Arc::clone(&flaky));
+    let source = FeedSource::Grpc(house.serve_grpc(service).await);
+    let dir = tempfile::tempdir().unwrap();
+    let mut following = house.follow(dir.path(), Some(keys()), vec![source]);
+    let events = following.until_size(size).await;
+    assert_eq!(revisions(&events).len(), 3);
+    following.stop().await;
+    let asked = flaky.asked();
+    assert_eq!(asked[..6], [0, 100, 200, 300, 400, size], "{asked:?}");
 }
 
 fn refusals(events: &[FollowEvent]) -> Vec<&Evidence> {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
@@ -246,5 +246,54 @@ impl Catalog for Stream {
             .map(|kind| Ok(CatalogWatchResponse { kind: Some(kind) }));
         let stream = futures::stream::iter(messages).chain(futures::stream::pending());
         Ok(Response::new(stream.boxed()))
+    }
+}
+
+/// An honest log whose stream breaks after a hundred entries.
+pub(crate) struct Flaky {
+    entries: Vec<Bytes>,
+    note: Vec<u8>,
+    asked: Mutex<Vec<u64>>,
+}
+
+impl Flaky {
+    pub(crate) fn new(entries: Vec<Bytes>, note: Vec<u8>) -> Self {
+        Self {
+            entries,
+            note,
+            asked: Mutex::default(),
+        }
+    }
+
+    /// Where each reader began.
+    pub(crate) fn asked(&self) -> Vec<u64> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+#[tonic::async_trait]
+impl Catalog for Flaky {
+    type WatchStream = BoxStream<'static, Result<CatalogWatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<CatalogWatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let first = request.get_ref().from_size;
+        self.asked.lock().unwrap().push(first);
+        let rest = &self.entries[usize::try_from(first).unwrap()..];
+        let kind = if rest.is_empty() {
+            Kind::Checkpoint(CatalogCheckpoint {
+                note: Bytes::from(self.note.clone()),
+                trace_parent: String::new(),
+            })
+        } else {
+            Kind::Entries(CatalogEntries {
+                first,
+                entries: rest[..rest.len().min(100)].to_vec(),
+            })
+        };
+        let message = CatalogWatchResponse { kind: Some(kind) };
+        Ok(Response::new(futures::stream::iter([Ok(message)]).boxed()))
     }
 }

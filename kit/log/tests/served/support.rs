@@ -168,6 +168,8 @@ impl TestLog {
 pub(crate) struct House {
     pub(crate) tasks: Tasks,
     pub(crate) clock: Arc<ManualClock>,
+    /// When a follower gives a silent source up.
+    pub(crate) watchdog: Duration,
 }
 
 impl House {
@@ -176,6 +178,7 @@ impl House {
         Self {
             tasks: Tasks::new(Shutdown::new()),
             clock: Arc::new(ManualClock::new(time_of(9))),
+            watchdog: PATIENCE,
         }
     }
 
@@ -245,7 +248,7 @@ impl House {
     ) -> Following {
         let mut config = FollowConfig::new(dir.to_owned(), keys, sources);
         config.limits = FollowLimits {
-            watchdog: Duration::from_secs(2),
+            watchdog: self.watchdog,
             poll: Duration::from_millis(10),
             first_pause: Duration::from_millis(2),
             longest_pause: Duration::from_millis(20),
