@@ -4,11 +4,11 @@
 //! cancel it, a killed coordinator resumes it, and whoever follows it reads its
 //! rows from the beginning: there is no queue of events that could be missed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod run;
 
-use futures::StreamExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
 use landfall_catalog::Digest;
 use landfall_proto::status::{Classify, Fault, chain};
 use landfall_runtime::clock::Clock;
@@ -16,12 +16,11 @@ use landfall_runtime::{OnError, Tasks, telemetry};
 use tokio::sync::{Semaphore, watch};
 use tracing::Instrument;
 
-use super::compose::{Change, Proposal};
-use super::execute::{Executor, Missed, Placed};
-use super::orders::{Order, OrderState, Orders};
+use super::execute::Executor;
+use super::orders::Orders;
 use crate::config::Limits;
 use crate::metrics::Metrics;
-use crate::publish::{Author, Draft, Ledger, PublishError};
+use crate::publish::{Ledger, PublishError};
 use crate::state::operations::{self as rows, Decision, EntryRow};
 use crate::state::projects::{self, Half, HalfKind, Standing};
 use crate::state::{State, StateError, plans};
@@ -302,228 +301,12 @@ impl Operations {
     }
 }
 
-impl Inner {
-    async fn run(
-        &self,
-        operation: rows::Operation,
-        orders: Orders,
-        feed: &watch::Sender<Progress>,
-    ) -> Result<(), OperationError> {
-        let Ok(_slot) = self.slots.acquire().await else {
-            return Ok(());
-        };
-        let sequence = operation.sequence;
-        let entries = self
-            .state
-            .read("read an operation's entries", move |connection| {
-                rows::entries(connection, sequence)
-            })
-            .await?;
-        let undecided: Vec<_> = entries
-            .iter()
-            .filter(|entry| entry.outcome.is_none())
-            .collect();
-        feed.send_modify(|progress| {
-            progress.entries_total = entries.len() as u64;
-            progress.entries_done = (entries.len() - undecided.len()) as u64;
-            progress.bytes_total = bytes_of(&orders, &undecided);
-        });
-        self.decide_hopeless(sequence, &orders, &undecided, feed)
-            .await?;
-        let placed = self.place_all(sequence, &orders, &undecided, feed).await?;
-        let removals = undecided.iter().filter_map(|entry| {
-            let index = (entry.position as usize).checked_sub(orders.entries.len())?;
-            let (name, digest) = orders.removals.get(index)?;
-            Some(Proposal {
-                position: entry.position,
-                name: name.clone(),
-                expected: Some(*digest),
-                change: Change::Remove {
-                    reason: "not in the manifests any more".into(),
-                },
-            })
-        });
-        let proposals: Vec<_> = placed.into_iter().chain(removals).collect();
-        let committed = self
-            .ledger
-            .commit(Draft {
-                proposals,
-                operation: sequence,
-                unchanged: orders.unchanged,
-                author: Author {
-                    who: operation.start.who,
-                    why: operation.start.why,
-                    source: operation.start.source,
-                    plan: operation.start.plan,
-                    operation: operation.start.id,
-                    trace_parent: telemetry::trace_parent().unwrap_or(operation.start.trace_parent),
-                },
-            })
-            .await?;
-        tracing::info!(revision = committed, "operation finished");
-        Ok(())
-    }
-
-    /// Entries that the plan itself says cannot arrive.
-    async fn decide_hopeless(
-        &self,
-        operation: i64,
-        orders: &Orders,
-        undecided: &[&EntryRow],
-        feed: &watch::Sender<Progress>,
-    ) -> Result<(), OperationError> {
-        let decisions: Vec<_> = undecided
-            .iter()
-            .filter_map(|entry| {
-                let order = orders.entries.get(entry.position as usize)?;
-                let (outcome, detail) = match &order.state {
-                    OrderState::Execute => return None,
-                    OrderState::Lost(why) => ("lost", why),
-                    OrderState::Refused(why) => ("refused", why),
-                    OrderState::Failed(why) => ("failed", why),
-                };
-                Some(Decision {
-                    position: entry.position,
-                    outcome,
-                    detail: detail.clone(),
-                })
-            })
-            .collect();
-        self.decide(operation, decisions, feed).await
-    }
-
-    /// Brings the content of all entries to the origin, some at a time. What
-    /// fails is decided at once; what is in place becomes a proposal.
-    async fn place_all(
-        &self,
-        operation: i64,
-        orders: &Orders,
-        undecided: &[&EntryRow],
-        feed: &watch::Sender<Progress>,
-    ) -> Result<Vec<Proposal>, OperationError> {
-        let done = AtomicU64::new(0);
-        let count = |bytes: u64| {
-            let bytes_done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-            feed.send_modify(|progress| progress.bytes_done = bytes_done);
-        };
-        let to_place: Vec<_> = undecided
-            .iter()
-            .filter_map(|entry| {
-                let order = orders.entries.get(entry.position as usize)?;
-                (order.state == OrderState::Execute).then(|| self.place(entry, order, &count))
-            })
-            .collect();
-        let mut placing = futures::stream::iter(to_place).buffer_unordered(self.concurrent_copies);
-        let mut proposals = Vec::new();
-        while let Some((entry, order, result)) = placing.next().await {
-            match result {
-                Ok(Placed { objects, copied }) => {
-                    // An earlier run of this operation may have copied it.
-                    let copied = copied || entry.staged.as_deref() == Some("copied");
-                    let staged = [(entry.position, copied)];
-                    self.state
-                        .write("stage an entry", move |tx| {
-                            rows::stage(tx, operation, &staged)
-                        })
-                        .await?;
-                    feed.send_modify(|progress| progress.entries_done += 1);
-                    proposals.push(Proposal {
-                        position: entry.position,
-                        name: order.name.clone(),
-                        expected: order.replaces,
-                        change: Change::Set { objects, copied },
-                    });
-                }
-                Err(missed) => {
-                    tracing::warn!(name = entry.name, outcome = missed.outcome(), why = %missed, "an entry cannot be promoted");
-                    let decision = Decision {
-                        position: entry.position,
-                        outcome: missed.outcome(),
-                        detail: missed.to_string(),
-                    };
-                    self.decide(operation, vec![decision], feed).await?;
-                }
-            }
-        }
-        // The order in which copies happened to end is not the log's.
-        proposals.sort_by_key(|proposal| proposal.position);
-        Ok(proposals)
-    }
-
-    async fn place<'a>(
-        &self,
-        entry: &'a EntryRow,
-        order: &'a Order,
-        count: &(impl Fn(u64) + Send + Sync),
-    ) -> (&'a EntryRow, &'a Order, Result<Placed, Missed>) {
-        (entry, order, self.executor.place(order, count).await)
-    }
-
-    async fn decide(
-        &self,
-        operation: i64,
-        decisions: Vec<Decision>,
-        feed: &watch::Sender<Progress>,
-    ) -> Result<(), OperationError> {
-        if decisions.is_empty() {
-            return Ok(());
-        }
-        let count = decisions.len() as u64;
-        self.state
-            .write("decide entries", move |tx| {
-                rows::decide(tx, operation, &decisions)
-            })
-            .await?;
-        feed.send_modify(|progress| progress.entries_done += count);
-        Ok(())
-    }
-
-    async fn give_up(&self, operation: i64, error: String) -> Result<(), OperationError> {
-        let now = self.clock.unix_seconds();
-        Ok(self
-            .state
-            .write("give up an operation", move |tx| {
-                rows::finish(tx, operation, now, 0, 0, &error)
-            })
-            .await?)
-    }
-
-    async fn ended(&self, id: &str) -> Result<(), OperationError> {
-        let wanted = id.to_owned();
-        let ended = self
-            .state
-            .read("find an operation", move |connection| {
-                rows::find(connection, &wanted)
-            })
-            .await?;
-        if let Some(operation) = ended {
-            self.metrics.operation_ended(&operation.result);
-        }
-        Ok(())
-    }
-
-    fn feeds(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Progress>>> {
-        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Plans can be large: off the async threads.
 async fn decode(body: Vec<u8>) -> Result<Orders, OperationError> {
     tokio::task::spawn_blocking(move || Orders::decode(&body))
         .await
         .map_err(|_| OperationError::State(StateError::Closed))?
         .map_err(OperationError::from)
-}
-
-fn bytes_of(orders: &Orders, undecided: &[&EntryRow]) -> u64 {
-    let mut counted = BTreeSet::new();
-    undecided
-        .iter()
-        .filter_map(|entry| orders.entries.get(entry.position as usize))
-        .filter(|order| order.state == OrderState::Execute)
-        .flat_map(|order| &order.closure)
-        .filter(|object| counted.insert(object.digest))
-        .fold(0, |sum, object| sum.saturating_add(object.size))
 }
 
 /// Project and kind of each entry that is set, by position.

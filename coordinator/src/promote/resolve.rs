@@ -1,21 +1,22 @@
 //! What staging really holds of a plan: every object with its size, what is at
 //! the origin already, and what is lost. Changes nothing.
 
+mod build;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use landfall_catalog::{Catalog, Digest, MediaType, Name, Object, Repository};
+use landfall_catalog::{Catalog, Digest, MediaType, Name, Object};
 use landfall_content::oci::{ClosureError, ClosureLimits, is_manifest, resolve_closure};
 use landfall_content::{DirectoryStore, SourceError, SourceErrorKind, StoreError};
-use landfall_promotion::{
-    Asked, EntryState, Finding, Kind, Removal, ResolvedEntry, ResolvedPlan, Severity,
-};
+use landfall_promotion::{Asked, Finding, Kind, ResolvedPlan};
 use landfall_proto::status::chain;
 use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
 
+use self::build::build;
 use super::referrers::{Attached, attached};
 use super::sources::{ImageSource, Sources};
 use crate::catalog::SharedCatalog;
@@ -23,6 +24,8 @@ use crate::config::Limits;
 
 /// Roots that are resolved at a time, over all hosts.
 const CONCURRENT_ROOTS: usize = 32;
+/// Roots in a row that a host may fail before the rest of a plan does without it.
+const MAX_FAILURES: u32 = 16;
 /// Blobs of one root that are looked for at a time.
 const CONCURRENT_BLOBS: usize = 4;
 
@@ -68,6 +71,31 @@ struct Whole {
     attached: Attached,
     /// Children that an index names and staging does not have.
     missing: Vec<Digest>,
+}
+
+/// How often each host failed in a row, within one plan: one that is down is
+/// not waited for thousands of times.
+#[derive(Debug, Default)]
+struct Patience {
+    failures: Mutex<BTreeMap<String, u32>>,
+}
+
+impl Patience {
+    fn given_up(&self, host: &str) -> Option<Found> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = failures.get(host).copied().unwrap_or_default();
+        (failed >= MAX_FAILURES)
+            .then(|| Found::Unread(format!("{host} failed {failed} times in a row")))
+    }
+
+    fn learn(&self, host: &str, found: &Found) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = failures.entry(host.to_owned()).or_default();
+        *failed = match found {
+            Found::Unread(_) => failed.saturating_add(1),
+            Found::Whole(_) | Found::Lost(_) | Found::Refused(_) => 0,
+        };
+    }
 }
 
 /// Staging could not be read just now.
@@ -164,7 +192,11 @@ impl Resolver {
         }
         let total = roots.len() as u64;
         progress(0, total);
-        let roots: Vec<_> = roots.into_values().map(|asked| self.root(asked)).collect();
+        let patience = Patience::default();
+        let roots: Vec<_> = roots
+            .into_values()
+            .map(|asked| self.root(asked, &patience))
+            .collect();
         let mut resolving = futures::stream::iter(roots).buffer_unordered(CONCURRENT_ROOTS);
         let mut found = HashMap::new();
         while let Some((key, root)) = resolving.try_next().await? {
@@ -177,15 +209,19 @@ impl Resolver {
         Ok(build.finish(wanted, &held))
     }
 
-    async fn root(&self, asked: &Asked) -> Result<((String, Digest), Found), StoreError> {
+    async fn root(
+        &self,
+        asked: &Asked,
+        patience: &Patience,
+    ) -> Result<((String, Digest), Found), StoreError> {
         let found = match asked.kind {
-            Kind::Images => self.image(asked).await,
-            Kind::Files => self.file(asked).await,
+            Kind::Images => self.image(asked, patience).await,
+            Kind::Files => self.file(asked, patience).await,
         }?;
         Ok((key(asked), found))
     }
 
-    async fn file(&self, asked: &Asked) -> Result<Found, StoreError> {
+    async fn file(&self, asked: &Asked, patience: &Patience) -> Result<Found, StoreError> {
         if let Some(closure) = self.held_closure(&asked.digest).await? {
             return Ok(Found::whole(closure));
         }
@@ -196,7 +232,10 @@ impl Resolver {
         let Ok(_permit) = staged.host.acquire().await else {
             return Ok(Found::Unread("the program is stopping".into()));
         };
-        Ok(match read_again(|| staged.base.size(&staged.key)).await {
+        if let Some(given_up) = patience.given_up(&staged.host_name) {
+            return Ok(given_up);
+        }
+        let found = match read_again(|| staged.base.size(&staged.key)).await {
             Ok(None) => Found::Lost(format!("{} is not there", asked.source)),
             Ok(Some(size)) if size > self.limits.object_bytes => Found::Refused(format!(
                 "{} has {size} bytes; at most {} are promoted",
@@ -212,10 +251,12 @@ impl Resolver {
             }]),
             Err(Reading::Transient(why)) => Found::Unread(why),
             Err(Reading::Final(why)) => Found::Refused(why),
-        })
+        };
+        patience.learn(&staged.host_name, &found);
+        Ok(found)
     }
 
-    async fn image(&self, asked: &Asked) -> Result<Found, StoreError> {
+    async fn image(&self, asked: &Asked, patience: &Patience) -> Result<Found, StoreError> {
         let source = match self.sources.image(&asked.source.location()) {
             Ok(source) => source,
             Err(error) => return Ok(Found::Refused(chain(&error))),
@@ -223,6 +264,15 @@ impl Resolver {
         let Ok(_permit) = source.host.acquire().await else {
             return Ok(Found::Unread("the program is stopping".into()));
         };
+        if let Some(given_up) = patience.given_up(&source.host_name) {
+            return Ok(given_up);
+        }
+        let found = self.read_image(&source, asked).await?;
+        patience.learn(&source.host_name, &found);
+        Ok(found)
+    }
+
+    async fn read_image(&self, source: &ImageSource, asked: &Asked) -> Result<Found, StoreError> {
         let reader = source.registry.repository(&source.repository);
         let limits = ClosureLimits::default();
         let closure = read_again(|| async {
@@ -244,11 +294,11 @@ impl Resolver {
             Err(Reading::Transient(why)) => return Ok(Found::Unread(why)),
             Err(Reading::Final(why)) => return Ok(Found::Refused(why)),
         };
-        if let Some(found) = self.look_for_blobs(&source, &closure.objects).await? {
+        if let Some(found) = self.look_for_blobs(source, &closure.objects).await? {
             return Ok(found);
         }
         Ok(
-            match attached(&source, &closure.objects, &self.limits).await {
+            match attached(source, &closure.objects, &self.limits).await {
                 Err(Unread(why)) => Found::Unread(why),
                 Ok(attached) => Found::Whole(Box::new(Whole {
                     missing: closure.missing.iter().map(|child| child.digest).collect(),
@@ -376,184 +426,6 @@ impl Found {
 
 fn key(asked: &Asked) -> (String, Digest) {
     (asked.source.location(), asked.digest)
-}
-
-/// The resolved plan before the bytes to copy are known.
-struct Build {
-    entries: Vec<ResolvedEntry>,
-    unread: BTreeSet<usize>,
-    findings: Vec<Finding>,
-    removed: Vec<Removal>,
-}
-
-fn build(wanted: &ToResolve, found: &HashMap<(String, Digest), Found>, catalog: &Catalog) -> Build {
-    let mut build = Build {
-        entries: Vec::new(),
-        unread: BTreeSet::new(),
-        findings: Vec::new(),
-        removed: Vec::new(),
-    };
-    let mut names: HashSet<Name> = wanted.set.iter().map(|asked| asked.name.clone()).collect();
-    for asked in &wanted.set {
-        let (state, closure) = match found.get(&key(asked)) {
-            Some(Found::Whole(whole)) => (EntryState::ToCopy, whole.closure.clone()),
-            Some(Found::Lost(why)) => (EntryState::Lost(why.clone()), Vec::new()),
-            Some(Found::Refused(why)) => (EntryState::Refused(why.clone()), Vec::new()),
-            Some(Found::Unread(why)) => {
-                build.unread.insert(build.entries.len());
-                let why = format!("staging cannot be read: {why}");
-                (EntryState::Refused(why), Vec::new())
-            }
-            None => (
-                EntryState::Refused("it was not resolved".into()),
-                Vec::new(),
-            ),
-        };
-        build.push(asked.clone(), state, closure, catalog);
-    }
-    for (asked, why) in &wanted.refused {
-        build.push(
-            asked.clone(),
-            EntryState::Refused(why.clone()),
-            Vec::new(),
-            catalog,
-        );
-    }
-    let mut told = HashSet::new();
-    for asked in &wanted.set {
-        let Some(Found::Whole(whole)) = found.get(&key(asked)) else {
-            continue;
-        };
-        if told.insert(key(asked)) {
-            build.tell(asked, whole);
-        }
-        let Some(repository) = repository_of(&asked.name) else {
-            continue;
-        };
-        for artifact in &whole.attached.artifacts {
-            let name = match &artifact.tag {
-                Some(tag) => Name::Tag(repository.clone(), tag.clone()),
-                None => Name::Root(repository.clone(), artifact.digest),
-            };
-            if meaning(catalog, &name) == Some(artifact.digest) || !names.insert(name.clone()) {
-                continue;
-            }
-            let attached = Asked {
-                name,
-                digest: artifact.digest,
-                mutable: artifact.tag.is_some(),
-                ..asked.clone()
-            };
-            build.push(
-                attached,
-                EntryState::ToCopy,
-                artifact.closure.clone(),
-                catalog,
-            );
-        }
-    }
-    build.removed = wanted
-        .removed
-        .iter()
-        .filter_map(|name| {
-            Some(Removal {
-                name: name.clone(),
-                replaces: meaning(catalog, name)?,
-            })
-        })
-        .collect();
-    build
-}
-
-impl Build {
-    fn push(&mut self, asked: Asked, state: EntryState, closure: Vec<Object>, catalog: &Catalog) {
-        self.entries.push(ResolvedEntry {
-            replaces: meaning(catalog, &asked.name),
-            asked,
-            state,
-            closure,
-            bytes_to_copy: 0,
-        });
-    }
-
-    fn tell(&mut self, asked: &Asked, whole: &Whole) {
-        for child in &whole.missing {
-            let message = format!("{} names {child}, which is not in staging", asked.source);
-            self.findings.push(warning(
-                asked,
-                "sparse-index",
-                message,
-                "push the missing platform, or an index without it",
-            ));
-        }
-        for what in &whole.attached.left_out {
-            let message = format!("not promoted with {}: {what}", asked.source);
-            self.findings.push(warning(
-                asked,
-                "referrer-left-out",
-                message,
-                "only known artifact types of bounded number and size come along",
-            ));
-        }
-    }
-
-    /// An object that several entries need is copied for the first of them.
-    fn finish(mut self, wanted: ToResolve, held: &HashSet<Digest>) -> Resolution {
-        let mut counted = HashSet::new();
-        for entry in &mut self.entries {
-            if entry.state != EntryState::ToCopy {
-                continue;
-            }
-            if entry
-                .closure
-                .iter()
-                .all(|object| held.contains(&object.digest))
-            {
-                entry.state = EntryState::Present;
-            }
-            entry.bytes_to_copy = entry
-                .closure
-                .iter()
-                .filter(|object| !held.contains(&object.digest) && counted.insert(object.digest))
-                .fold(0, |sum, object| sum.saturating_add(object.size));
-        }
-        Resolution {
-            plan: ResolvedPlan {
-                plan: wanted.plan,
-                entries: self.entries,
-                removed: self.removed,
-            },
-            unread: self.unread,
-            findings: self.findings,
-        }
-    }
-}
-
-fn warning(asked: &Asked, rule: &'static str, message: String, help: &str) -> Finding {
-    Finding {
-        severity: Severity::Warning,
-        rule,
-        file: asked.at.file.to_string(),
-        line: asked.at.line,
-        column: asked.at.column,
-        content_hash: Digest::of(format!("{rule}\n{}\n{message}", asked.project).as_bytes()),
-        message,
-        help: help.to_owned(),
-        excerpt: String::new(),
-        quarantines: false,
-    }
-}
-
-const fn repository_of(name: &Name) -> Option<&Repository> {
-    match name {
-        Name::Tag(repository, _) | Name::Root(repository, _) => Some(repository),
-        Name::File(_) => None,
-    }
-}
-
-fn meaning(catalog: &Catalog, name: &Name) -> Option<Digest> {
-    let record = catalog.name(name)?;
-    Some(*catalog.object(record.ordinal)?.digest())
 }
 
 /// An object of the catalog with all it needs, children first.

@@ -60,6 +60,8 @@ struct Held {
 pub(crate) struct ImageSource {
     pub(crate) registry: Registry,
     pub(crate) repository: Repository,
+    /// Scheme and authority.
+    pub(crate) host_name: String,
     /// To be held while the host is asked.
     pub(crate) host: Arc<Semaphore>,
 }
@@ -68,6 +70,8 @@ pub(crate) struct ImageSource {
 pub(crate) struct FileStaged {
     pub(crate) base: FileBase,
     pub(crate) key: String,
+    /// Scheme and authority.
+    pub(crate) host_name: String,
     /// To be held while the host is asked.
     pub(crate) host: Arc<Semaphore>,
 }
@@ -105,6 +109,7 @@ impl Sources {
         Ok(ImageSource {
             registry,
             repository,
+            host_name: staged.registry,
             host,
         })
     }
@@ -121,8 +126,14 @@ impl Sources {
                 base
             }
         };
-        let host = held.host(&url[..url::Position::BeforePath], self.inner.per_host);
-        Ok(FileStaged { base, key, host })
+        let host_name = url[..url::Position::BeforePath].to_owned();
+        let host = held.host(&host_name, self.inner.per_host);
+        Ok(FileStaged {
+            base,
+            key,
+            host_name,
+            host,
+        })
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

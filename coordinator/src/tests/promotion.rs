@@ -212,6 +212,8 @@ async fn a_tag_moves_only_when_it_is_allowed_to() {
     let (one, two) = (registry.image(&[b"one"]), registry.image(&[b"two"]));
     registry.name("kops/app", Some("a"), &one);
     registry.name("kops/app", Some("b"), &two);
+    let three = registry.image(&[b"three"]);
+    registry.name("kops/app", Some("c"), &three);
     let rules = vec![rule(
         "staging.example.org/kops",
         format!("{}/kops", registry.url),
@@ -245,7 +247,16 @@ async fn a_tag_moves_only_when_it_is_allowed_to() {
         [("kops/app:v1", "present")],
         "the origin still has it"
     );
+    image_manifests(&tree, &[(&digest_of(&three), "v1")]);
+    let late = coordinator.plan(&tree, allowed).await;
+    assert_eq!(late.states(), [("kops/app:v1", "to-copy")]);
     assert_eq!(coordinator.promote(&back).await.done.revision, 3);
+    let refused = coordinator.promote(&late).await;
+    assert_eq!((refused.done.revision, refused.done.refused), (0, 1));
+    assert!(
+        refused.outcomes[0].2.contains("moved since the plan"),
+        "{refused:?}"
+    );
     coordinator.stop().await;
     registry.stop().await;
 }
@@ -415,5 +426,55 @@ async fn a_plan_that_nobody_made_is_not_executed() {
         .await
         .unwrap_err();
     assert_eq!(refused.code(), tonic::Code::NotFound);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_staging_host_that_is_down_fails_its_entries_alone() {
+    let folders = Folders::new();
+    let tree = folders.path("tree");
+    let registry = TestRegistry::start().await;
+    let image = registry.image(&[b"one"]);
+    registry.name("kops/app", Some("v1"), &image);
+    image_manifests(&tree, &[(&digest_of(&image), "v1")]);
+    let names: Vec<_> = (0..200).map(|number| format!("1.0/{number}")).collect();
+    let files: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), name.as_bytes()))
+        .collect();
+    file_manifests(&tree, &files);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let down = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let rules = vec![
+        rule("gs://staging", down),
+        rule("staging.example.org", registry.url.clone()),
+    ];
+    let coordinator = Running::start(folders.config(rules)).await;
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    let ended = coordinator.promote(&planned).await;
+    assert_eq!((ended.done.copied, ended.done.failed), (1, 200));
+    let given_up = ended
+        .outcomes
+        .iter()
+        .filter(|(_, _, why)| why.contains("times in a row"));
+    assert!(
+        given_up.count() > 100,
+        "a host that is down is not asked 200 times"
+    );
+    coordinator.stop().await;
+    registry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_rule_maps_is_refused() {
+    let folders = Folders::new();
+    let tree = folders.path("tree");
+    file_manifests(&tree, &[("1.0/a", b"a")]);
+    let coordinator = Running::start(folders.config(Vec::new())).await;
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    let ended = coordinator.promote(&planned).await;
+    assert_eq!((ended.done.refused, ended.done.revision), (1, 0));
+    assert!(ended.outcomes[0].2.contains("[[staging]]"), "{ended:?}");
     coordinator.stop().await;
 }

@@ -156,11 +156,17 @@ impl Running {
             kind: Some(v1::plan_request::Kind::Options(options)),
         };
         let files = files_below(tree, tree);
-        let chunks = files.into_iter().map(|(path, data)| v1::PlanRequest {
-            kind: Some(v1::plan_request::Kind::File(v1::FileChunk {
-                path,
-                data: data.into(),
-            })),
+        let chunks = files.iter().flat_map(|(path, data)| {
+            let empty = data.is_empty().then_some(&[][..]);
+            empty
+                .into_iter()
+                .chain(data.chunks(64 << 10))
+                .map(|data| v1::PlanRequest {
+                    kind: Some(v1::plan_request::Kind::File(v1::FileChunk {
+                        path: path.clone(),
+                        data: data.to_vec().into(),
+                    })),
+                })
         });
         let upload: Vec<_> = std::iter::once(first).chain(chunks).collect();
         let mut events = self

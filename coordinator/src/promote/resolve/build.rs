@@ -1,0 +1,192 @@
+//! From what staging says of each root to the entries of the resolved plan. Pure.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use landfall_catalog::{Catalog, Digest, Name, Object, Repository};
+use landfall_promotion::{
+    Asked, EntryState, Finding, Removal, ResolvedEntry, ResolvedPlan, Severity,
+};
+
+use super::{Found, Resolution, ToResolve, Whole, key};
+
+/// The resolved plan before the bytes to copy are known.
+pub(super) struct Build {
+    entries: Vec<ResolvedEntry>,
+    unread: BTreeSet<usize>,
+    findings: Vec<Finding>,
+    removed: Vec<Removal>,
+}
+
+pub(super) fn build(
+    wanted: &ToResolve,
+    found: &HashMap<(String, Digest), Found>,
+    catalog: &Catalog,
+) -> Build {
+    let mut build = Build {
+        entries: Vec::new(),
+        unread: BTreeSet::new(),
+        findings: Vec::new(),
+        removed: Vec::new(),
+    };
+    let mut names: HashSet<Name> = wanted.set.iter().map(|asked| asked.name.clone()).collect();
+    for asked in &wanted.set {
+        let (state, closure) = match found.get(&key(asked)) {
+            Some(Found::Whole(whole)) => (EntryState::ToCopy, whole.closure.clone()),
+            Some(Found::Lost(why)) => (EntryState::Lost(why.clone()), Vec::new()),
+            Some(Found::Refused(why)) => (EntryState::Refused(why.clone()), Vec::new()),
+            Some(Found::Unread(why)) => {
+                build.unread.insert(build.entries.len());
+                let why = format!("staging cannot be read: {why}");
+                (EntryState::Refused(why), Vec::new())
+            }
+            None => (
+                EntryState::Refused("it was not resolved".into()),
+                Vec::new(),
+            ),
+        };
+        build.push(asked.clone(), state, closure, catalog);
+    }
+    for (asked, why) in &wanted.refused {
+        build.push(
+            asked.clone(),
+            EntryState::Refused(why.clone()),
+            Vec::new(),
+            catalog,
+        );
+    }
+    let mut told = HashSet::new();
+    for asked in &wanted.set {
+        let Some(Found::Whole(whole)) = found.get(&key(asked)) else {
+            continue;
+        };
+        if told.insert(key(asked)) {
+            build.tell(asked, whole);
+        }
+        let Some(repository) = repository_of(&asked.name) else {
+            continue;
+        };
+        for artifact in &whole.attached.artifacts {
+            let name = match &artifact.tag {
+                Some(tag) => Name::Tag(repository.clone(), tag.clone()),
+                None => Name::Root(repository.clone(), artifact.digest),
+            };
+            if meaning(catalog, &name) == Some(artifact.digest) || !names.insert(name.clone()) {
+                continue;
+            }
+            let attached = Asked {
+                name,
+                digest: artifact.digest,
+                mutable: artifact.tag.is_some(),
+                ..asked.clone()
+            };
+            build.push(
+                attached,
+                EntryState::ToCopy,
+                artifact.closure.clone(),
+                catalog,
+            );
+        }
+    }
+    build.removed = wanted
+        .removed
+        .iter()
+        .filter_map(|name| {
+            Some(Removal {
+                name: name.clone(),
+                replaces: meaning(catalog, name)?,
+            })
+        })
+        .collect();
+    build
+}
+
+impl Build {
+    fn push(&mut self, asked: Asked, state: EntryState, closure: Vec<Object>, catalog: &Catalog) {
+        self.entries.push(ResolvedEntry {
+            replaces: meaning(catalog, &asked.name),
+            asked,
+            state,
+            closure,
+            bytes_to_copy: 0,
+        });
+    }
+
+    fn tell(&mut self, asked: &Asked, whole: &Whole) {
+        for child in &whole.missing {
+            let message = format!("{} names {child}, which is not in staging", asked.source);
+            self.findings.push(warning(
+                asked,
+                "sparse-index",
+                message,
+                "push the missing platform, or an index without it",
+            ));
+        }
+        for what in &whole.attached.left_out {
+            let message = format!("not promoted with {}: {what}", asked.source);
+            self.findings.push(warning(
+                asked,
+                "referrer-left-out",
+                message,
+                "only known artifact types of bounded number and size come along",
+            ));
+        }
+    }
+
+    /// An object that several entries need is copied for the first of them.
+    pub(super) fn finish(mut self, wanted: ToResolve, held: &HashSet<Digest>) -> Resolution {
+        let mut counted = HashSet::new();
+        for entry in &mut self.entries {
+            if entry.state != EntryState::ToCopy {
+                continue;
+            }
+            if entry
+                .closure
+                .iter()
+                .all(|object| held.contains(&object.digest))
+            {
+                entry.state = EntryState::Present;
+            }
+            entry.bytes_to_copy = entry
+                .closure
+                .iter()
+                .filter(|object| !held.contains(&object.digest) && counted.insert(object.digest))
+                .fold(0, |sum, object| sum.saturating_add(object.size));
+        }
+        Resolution {
+            plan: ResolvedPlan {
+                plan: wanted.plan,
+                entries: self.entries,
+                removed: self.removed,
+            },
+            unread: self.unread,
+            findings: self.findings,
+        }
+    }
+}
+
+fn warning(asked: &Asked, rule: &'static str, message: String, help: &str) -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        rule,
+        file: asked.at.file.to_string(),
+        line: asked.at.line,
+        column: asked.at.column,
+        content_hash: Digest::of(format!("{rule}\n{}\n{message}", asked.project).as_bytes()),
+        message,
+        help: help.to_owned(),
+        excerpt: String::new(),
+        quarantines: false,
+    }
+}
+
+const fn repository_of(name: &Name) -> Option<&Repository> {
+    match name {
+        Name::Tag(repository, _) | Name::Root(repository, _) => Some(repository),
+        Name::File(_) => None,
+    }
+}
+
+fn meaning(catalog: &Catalog, name: &Name) -> Option<Digest> {
+    let record = catalog.name(name)?;
+    Some(*catalog.object(record.ordinal)?.digest())
+}
