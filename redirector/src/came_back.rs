@@ -71,6 +71,15 @@ impl CameBack {
         }
     }
 
+    /// With another number of looks at the same time; 0 for none ever.
+    #[must_use]
+    pub fn with_looks(self, looks: usize) -> Self {
+        Self {
+            looks: Semaphore::new(looks),
+            ..self
+        }
+    }
+
     /// Notes that the client is sent to a mirror for a path. True if it was just sent there for the same and the
     /// mirror does not answer: then it must be sent elsewhere.
     pub async fn in_vain(&self, client: IpAddr, path: &str, mirror: &str) -> bool {

@@ -35,7 +35,9 @@ fn against(trusting: bool, client: impl FnOnce(SocketAddr) + Send + 'static) {
             Probe::default(),
             Arc::new(SystemClock),
             Arc::default(),
-        ),
+        )
+        // The mirrors of the small world are nowhere.
+        .with_looks(0),
         metrics: Arc::clone(&metrics),
         trusted: trusting
             .then(|| "127.0.0.0/8".parse().unwrap())
