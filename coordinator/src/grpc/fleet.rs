@@ -114,12 +114,17 @@ impl Talk {
     ) -> Result<Option<coordinator_message::Kind>, Status> {
         match received.kind {
             Some(agent_message::Kind::Readiness(chunk)) => return self.report(chunk),
-            Some(agent_message::Kind::Heartbeat(beat)) => self.session.beat(Beat {
-                applied_size: beat.applied_size,
-                wanted_objects: beat.wanted_objects,
-                bytes_missing: beat.bytes_missing,
-                at: 0,
-            }),
+            Some(agent_message::Kind::Heartbeat(beat)) => {
+                self.session.beat(Beat {
+                    applied_size: beat.applied_size,
+                    wanted_objects: beat.wanted_objects,
+                    bytes_missing: beat.bytes_missing,
+                    at: 0,
+                });
+                // A sign of life in return, in the stream itself: proxies on
+                // the way see nothing of HTTP/2 pings.
+                return Ok(Some(acknowledged(*self.shared.fleet.watch().borrow())));
+            }
             Some(agent_message::Kind::Incident(incident)) => {
                 let text = incident_text(&incident);
                 self.shared.fleet.incident(self.session.mirror(), text);
@@ -160,10 +165,12 @@ impl Talk {
             .shared
             .fleet
             .report(self.session.mirror(), readiness, wanted);
-        Ok(Some(coordinator_message::Kind::Ack(v1::ReportAck {
-            routing_revision,
-        })))
+        Ok(Some(acknowledged(routing_revision)))
     }
+}
+
+fn acknowledged(routing_revision: u64) -> coordinator_message::Kind {
+    coordinator_message::Kind::Ack(v1::ReportAck { routing_revision })
 }
 
 fn message(kind: coordinator_message::Kind) -> v1::CoordinatorMessage {

@@ -317,3 +317,17 @@ async fn probes_and_incidents_are_shown() {
     assert_eq!(listed.verifier_keys.len(), 2);
     coordinator.stop().await;
 }
+
+#[tokio::test]
+async fn a_heartbeat_is_answered_so_that_an_idle_session_is_not_taken_for_a_dead_one() {
+    let folders = Folders::new();
+    let coordinator = promoted(&folders).await;
+    let (mut agent, _) = Agent::join(&coordinator, "uni-oslo").await;
+    let beat = agent_message::Kind::Heartbeat(v1::Heartbeat::default());
+    agent.messages.send(message(beat)).await.unwrap();
+    assert!(matches!(
+        agent.answer().await,
+        coordinator_message::Kind::Ack(_)
+    ));
+    coordinator.stop().await;
+}
