@@ -27,6 +27,7 @@ use crate::promote::resolve::Resolver;
 use crate::promote::sources::Sources;
 use crate::promote::staging::Staging;
 use crate::publish::{self, PublishError};
+use crate::state::plans::Keep;
 use crate::state::{State, StateError, StateThread, log};
 use crate::status::Statuses;
 use crate::web::{self, LOG_PATH, ORIGIN_PATH, Web};
@@ -209,7 +210,10 @@ async fn start(
         resolver: Resolver::new(sources, store.clone(), catalog.clone(), Arc::clone(&limits)),
         rules: Arc::new(config.production),
         clock: Arc::clone(&clock),
-        remembered: limits.remembered_plans,
+        keep: Keep {
+            plans: limits.remembered_plans,
+            bytes: limits.remembered_plan_bytes,
+        },
     };
     let ready = Ready::new();
     let serving = ready.condition("operations");

@@ -100,6 +100,8 @@ pub struct Limits {
     pub concurrent_plans: usize,
     /// Resolved plans that are remembered for confirmation.
     pub remembered_plans: u32,
+    /// Bytes of remembered plans, the newest apart.
+    pub remembered_plan_bytes: u64,
     /// Requests to one staging host at a time while a plan is resolved.
     pub staging_requests: usize,
     /// Entries of an operation that are copied at a time.
@@ -135,6 +137,7 @@ impl Default for Limits {
             plan_files: 20_000,
             concurrent_plans: 2,
             remembered_plans: 16,
+            remembered_plan_bytes: 256 << 20,
             staging_requests: 8,
             concurrent_copies: 8,
             concurrent_operations: 4,

@@ -129,7 +129,7 @@ impl Executor {
         object: &Object,
         count: &(impl Fn(u64) + Send + Sync),
     ) -> Result<(), Missed> {
-        let (source, host) = self.source(order, object)?;
+        let (source, copies) = self.source(order, object)?;
         let want = Want {
             digest: object.digest,
             size: object.size,
@@ -142,7 +142,7 @@ impl Executor {
             count(bytes.saturating_sub(before));
         };
         let limits = TransferLimits::default();
-        let _permit = host
+        let _permit = copies
             .acquire()
             .await
             .map_err(|error| Missed::Failed(error.to_string()))?;
@@ -175,7 +175,7 @@ impl Executor {
                 } else {
                     registry.blob(repository, &object.digest)
                 };
-                Ok((source, staged.host))
+                Ok((source, staged.copies))
             }
             HalfKind::Files => {
                 let staged = self
@@ -186,7 +186,7 @@ impl Executor {
                     .base
                     .source(&staged.key)
                     .map_err(|error| refused(&error))?;
-                Ok((source, staged.host))
+                Ok((source, staged.copies))
             }
         }
     }

@@ -13,7 +13,7 @@ use landfall_catalog::Digest;
 use landfall_proto::status::{Classify, Fault, chain};
 use landfall_runtime::clock::Clock;
 use landfall_runtime::{OnError, Tasks, telemetry};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tracing::Instrument;
 
 use super::execute::Executor;
@@ -53,6 +53,17 @@ impl Classify for OperationError {
             Self::Plan(_) => Fault::Bug,
             Self::Publish(error) => error.fault(),
         }
+    }
+}
+
+impl OperationError {
+    /// Whether only the program's end is in the way.
+    const fn is_stop(&self) -> bool {
+        matches!(
+            self,
+            Self::State(StateError::Closed)
+                | Self::Publish(PublishError::Stopped | PublishError::State(StateError::Closed))
+        )
     }
 }
 
@@ -145,10 +156,29 @@ impl Operations {
             .await?
             .ok_or(OperationError::UnknownPlan(plan))?;
         let orders = decode(body).await?;
+        // In a task of its own: a caller that goes away now must not leave rows
+        // behind that nobody works on.
+        let (reply, started) = oneshot::channel();
+        let this = self.clone();
+        let starting = async move {
+            // The caller may be gone.
+            let _ = reply.send(this.start_now(confirmed, orders).await);
+        };
+        self.inner
+            .tasks
+            .spawn("operation start", OnError::Log, starting);
+        started.await.map_err(|_| StateError::Closed)?
+    }
+
+    async fn start_now(
+        &self,
+        confirmed: Confirmed,
+        orders: Orders,
+    ) -> Result<String, OperationError> {
         let now = self.inner.clock.unix_seconds();
         let start = rows::Start {
             id: format!("{now:x}-{:08x}", rand::random::<u32>()),
-            plan,
+            plan: confirmed.plan,
             who: confirmed.who,
             why: confirmed.why,
             source: confirmed.source,
@@ -175,7 +205,7 @@ impl Operations {
                 })
             })
             .await?;
-        tracing::info!(operation = id, %plan, "operation started");
+        tracing::info!(operation = id, plan = %operation.start.plan, "operation started");
         self.spawn(operation, orders);
         Ok(id)
     }
@@ -281,6 +311,7 @@ impl Operations {
                 .await;
             match done {
                 None => return Ok(()),
+                Some(Err(error)) if error.is_stop() => return Ok(()),
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
                     tracing::error!(error = %chain(&error), "operation failed");

@@ -20,6 +20,9 @@ use crate::catalog::SharedCatalog;
 use crate::state::projects::{self, Half, HalfKind, Standing};
 use crate::state::{State, StateError, plans};
 
+/// Largest plan that is remembered, in bytes as stored: some millions of objects.
+const MAX_BODY_BYTES: usize = 512 << 20;
+
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlanError {
@@ -32,6 +35,9 @@ pub(crate) enum PlanError {
     /// The plan cannot be stored.
     #[error("the plan cannot be remembered")]
     Encode(#[from] serde_json::Error),
+    /// The plan is too large to be remembered.
+    #[error("the plan takes {0} bytes; at most {MAX_BODY_BYTES} are remembered: promote in parts")]
+    TooLarge(usize),
     /// A strict plan has findings.
     #[error("the manifests have {0} findings, and the plan was to be strict")]
     Strict(usize),
@@ -46,7 +52,7 @@ impl Classify for PlanError {
             Self::State(error) => error.fault(),
             Self::Store(_) | Self::GivenUp => Fault::Unavailable,
             Self::Encode(_) => Fault::Bug,
-            Self::Strict(_) => Fault::InvalidInput,
+            Self::Strict(_) | Self::TooLarge(_) => Fault::InvalidInput,
         }
     }
 }
@@ -109,8 +115,8 @@ pub(crate) struct Planner {
     pub(crate) resolver: Resolver,
     pub(crate) rules: Arc<Vec<ProductionRule>>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Plans that are remembered.
-    pub(crate) remembered: u32,
+    /// How much is remembered.
+    pub(crate) keep: plans::Keep,
 }
 
 impl Planner {
@@ -188,7 +194,10 @@ impl Planner {
         let digest = plan.digest();
         let orders = Orders::new(plan, &resolution.unread, unchanged, halves);
         let body = blocking(move || orders.encode()).await??;
-        let (now, keep) = (self.clock.unix_seconds(), self.remembered);
+        if body.len() > MAX_BODY_BYTES {
+            return Err(PlanError::TooLarge(body.len()));
+        }
+        let (now, keep) = (self.clock.unix_seconds(), self.keep);
         self.state
             .write("remember a plan", move |tx| {
                 plans::remember(tx, &digest, &body, now, keep)

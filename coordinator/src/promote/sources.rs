@@ -54,6 +54,7 @@ struct Held {
     registries: BTreeMap<String, Registry>,
     bases: BTreeMap<String, FileBase>,
     hosts: BTreeMap<String, Arc<Semaphore>>,
+    copies: BTreeMap<String, Arc<Semaphore>>,
 }
 
 /// A repository of a staging registry.
@@ -64,6 +65,8 @@ pub(crate) struct ImageSource {
     pub(crate) host_name: String,
     /// To be held while the host is asked.
     pub(crate) host: Arc<Semaphore>,
+    /// To be held while content is copied, apart: plans go on meanwhile.
+    pub(crate) copies: Arc<Semaphore>,
 }
 
 /// A file of a staging store.
@@ -74,6 +77,8 @@ pub(crate) struct FileStaged {
     pub(crate) host_name: String,
     /// To be held while the host is asked.
     pub(crate) host: Arc<Semaphore>,
+    /// To be held while content is copied, apart: plans go on meanwhile.
+    pub(crate) copies: Arc<Semaphore>,
 }
 
 impl Sources {
@@ -106,11 +111,13 @@ impl Sources {
             }
         };
         let host = held.host(&staged.registry, self.inner.per_host);
+        let copies = held.copies(&staged.registry, self.inner.per_host);
         Ok(ImageSource {
             registry,
             repository,
             host_name: staged.registry,
             host,
+            copies,
         })
     }
 
@@ -128,11 +135,13 @@ impl Sources {
         };
         let host_name = url[..url::Position::BeforePath].to_owned();
         let host = held.host(&host_name, self.inner.per_host);
+        let copies = held.copies(&host_name, self.inner.per_host);
         Ok(FileStaged {
             base,
             key,
             host_name,
             host,
+            copies,
         })
     }
 
@@ -146,12 +155,23 @@ impl Sources {
 
 impl Held {
     fn host(&mut self, host: &str, permits: usize) -> Arc<Semaphore> {
-        let host = self
-            .hosts
-            .entry(host.to_owned())
-            .or_insert_with(|| Arc::new(Semaphore::new(permits)));
-        Arc::clone(host)
+        permits_of(&mut self.hosts, host, permits)
     }
+
+    fn copies(&mut self, host: &str, permits: usize) -> Arc<Semaphore> {
+        permits_of(&mut self.copies, host, permits)
+    }
+}
+
+fn permits_of(
+    hosts: &mut BTreeMap<String, Arc<Semaphore>>,
+    host: &str,
+    permits: usize,
+) -> Arc<Semaphore> {
+    let host = hosts
+        .entry(host.to_owned())
+        .or_insert_with(|| Arc::new(Semaphore::new(permits)));
+    Arc::clone(host)
 }
 
 /// Credentials and regions of object stores, from the provider's usual environment.

@@ -5,6 +5,13 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::signed;
 
+/// How much is remembered. The newest plan always is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    pub(crate) plans: u32,
+    pub(crate) bytes: u64,
+}
+
 /// Remembers a plan's body, and forgets the oldest beyond `keep` that no
 /// unfinished operation executes.
 pub(crate) fn remember(
@@ -12,7 +19,7 @@ pub(crate) fn remember(
     digest: &Digest,
     body: &[u8],
     now: u64,
-    keep: u32,
+    keep: Keep,
 ) -> rusqlite::Result<()> {
     tx.execute(
         "INSERT INTO plan (digest, made, body) VALUES (?1, ?2, ?3)
@@ -21,9 +28,14 @@ pub(crate) fn remember(
     )?;
     tx.execute(
         "DELETE FROM plan
-         WHERE digest NOT IN (SELECT digest FROM plan ORDER BY made DESC, rowid DESC LIMIT ?1)
-           AND digest NOT IN (SELECT plan FROM operation WHERE finished IS NULL)",
-        params![keep],
+         WHERE digest IN (
+             SELECT digest FROM (
+                 SELECT digest, row_number() OVER newest AS place, sum(length(body)) OVER newest AS bytes
+                 FROM plan WINDOW newest AS (ORDER BY made DESC, rowid DESC)
+             ) WHERE place > 1 AND (place > ?1 OR bytes > ?2)
+         )
+         AND digest NOT IN (SELECT plan FROM operation WHERE finished IS NULL)",
+        params![keep.plans, signed(keep.bytes)],
     )?;
     Ok(())
 }
@@ -47,13 +59,40 @@ mod tests {
     use super::*;
     use crate::state::{operations, tests::scratch};
 
+    const TWO: Keep = Keep {
+        plans: 2,
+        bytes: 100,
+    };
+
+    #[tokio::test]
+    async fn large_plans_push_out_old_ones_but_never_themselves() {
+        let (_folder, state, _thread) = scratch();
+        for (number, size) in [(1_u8, 60), (2, 30), (3, 200), (4, 60), (5, 30)] {
+            let kept = state
+                .write("test", move |tx| {
+                    let keep = Keep { plans: 9, ..TWO };
+                    let body = vec![number; size];
+                    remember(tx, &Digest::of(&[number]), &body, number.into(), keep)?;
+                    tx.query_row(
+                        "SELECT group_concat(made, ' ' ORDER BY made) FROM plan",
+                        (),
+                        |row| row.get::<_, String>(0),
+                    )
+                })
+                .await
+                .unwrap();
+            let expected = ["1", "1 2", "3", "4", "4 5"][usize::from(number) - 1];
+            assert_eq!(kept, expected);
+        }
+    }
+
     #[tokio::test]
     async fn the_oldest_plans_are_forgotten_but_not_those_being_executed() {
         let (_folder, state, _thread) = scratch();
         let running = Digest::of(b"0");
         state
             .write("test", move |tx| {
-                remember(tx, &running, b"0", 0, 2)?;
+                remember(tx, &running, b"0", 0, TWO)?;
                 operations::start(
                     tx,
                     &operations::Start {
@@ -73,7 +112,13 @@ mod tests {
         for number in 1_u8..=4 {
             state
                 .write("test", move |tx| {
-                    remember(tx, &Digest::of(&[number]), &[number], u64::from(number), 2)
+                    remember(
+                        tx,
+                        &Digest::of(&[number]),
+                        &[number],
+                        u64::from(number),
+                        TWO,
+                    )
                 })
                 .await
                 .unwrap();

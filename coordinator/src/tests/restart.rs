@@ -43,8 +43,23 @@ fn slow_staging(open: watch::Receiver<bool>) -> Router {
     Router::new().route("/kops/1.0/slow", get(answer))
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Killed,
+    Stopped,
+}
+
 #[test]
 fn a_killed_operation_is_resumed_and_ends_as_it_would_have() {
+    interrupted(End::Killed);
+}
+
+#[test]
+fn a_stop_leaves_an_operation_to_the_next_start() {
+    interrupted(End::Stopped);
+}
+
+fn interrupted(end: End) {
     let folders = Folders::new();
     let content = [FIRST, REST].concat();
     let tree = folders.path("tree");
@@ -86,9 +101,14 @@ fn a_killed_operation_is_resumed_and_ends_as_it_would_have() {
                 && progress.bytes_done > 0
             {
                 assert_eq!(progress.bytes_total, content.len() as u64);
-                return operation;
+                break;
             }
         }
+        drop(events);
+        if end == End::Stopped {
+            coordinator.stop().await;
+        }
+        operation
     });
     // Every task is dropped where it stands.
     doomed.shutdown_timeout(Duration::from_secs(20));
