@@ -369,3 +369,67 @@ fn the_answer_to_a_plain_download_says_what_where_and_why() {
     let output = finish(&mut cluster.command(&["history"]));
     assert!(output.status.success());
 }
+
+#[test]
+fn an_image_arrives_with_its_bill_of_materials_and_its_signature_under_the_same_digests() {
+    const SBOM: &str = "application/spdx+json";
+    let scratch = TempDir::new().unwrap();
+    let registry = Registry::start(&scratch.path().join("registry"));
+    let layout = Layout::new(&scratch.path().join("layout"));
+    let image = layout.image("amd64", 7, &[5_000]);
+    let staging = format!("{}/{PROJECT}/signed", registry.host);
+    let digest = layout.push(&image, &format!("{staging}:v1"));
+    // Debian's registry has no referrers API: the fallback tag of the OCI
+    // distribution specification lists what refers to the image.
+    let hex = digest.trim_start_matches("sha256:").to_owned();
+    let sbom = layout.artifact(&image, SBOM, b"{\"spdxVersion\": \"SPDX-2.3\"}");
+    let listing = layout.index(std::slice::from_ref(&sbom));
+    layout.push(&sbom, &format!("{staging}:sbom"));
+    layout.put(&listing, &format!("{staging}:sha256-{hex}"));
+    // And cosign's own convention, a tag made of the digest.
+    let signature = layout.image("amd64", 8, &[300]);
+    let signature = layout.push(&signature, &format!("{staging}:sha256-{hex}.sig"));
+
+    let mut cluster = Cluster::start(Setup {
+        registry: Some(registry.host),
+        mirrors: Some(1),
+        ..Setup::default()
+    });
+    cluster.manifests.image("signed", &digest, "v1");
+    let done = cluster.promote();
+    assert_eq!(done["revision"], 1, "{done}");
+    cluster.wait_complete(&[0], Duration::from_secs(20));
+    let public = format!("http://{}/v2/test/signed", cluster.public);
+    let (referrers, _) = eventually("the referrers are listed", Duration::from_secs(10), || {
+        let output =
+            finish(Command::new("curl").args(["-sSf", &format!("{public}/referrers/{digest}")]));
+        let listed: serde_json::Value =
+            serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+        match listed["manifests"].as_array() {
+            Some(all) if !all.is_empty() => Ok(all.clone()),
+            _ => Err(listed.to_string()),
+        }
+    });
+    assert_eq!(referrers.len(), 1, "{referrers:?}");
+    assert_eq!(referrers[0]["digest"], sbom["digest"]);
+    assert_eq!(referrers[0]["artifactType"], SBOM);
+    for (reference, expected) in [
+        (
+            sbom["digest"].as_str().unwrap().to_owned(),
+            sbom["digest"].as_str().unwrap(),
+        ),
+        (format!("sha256-{hex}.sig"), signature.as_str()),
+    ] {
+        let manifest = ok(Command::new("curl").args([
+            "-sSf",
+            "-H",
+            "Accept: application/vnd.oci.image.manifest.v1+json",
+            &format!("{public}/manifests/{reference}"),
+        ]));
+        assert_eq!(
+            Digest::of(&manifest.stdout).to_string(),
+            expected,
+            "{reference}"
+        );
+    }
+}

@@ -89,6 +89,31 @@ impl Layout {
         )
     }
 
+    /// An artifact that refers to `subject`, with one small blob.
+    pub(crate) fn artifact(
+        &self,
+        subject: &Descriptor,
+        artifact_type: &str,
+        content: &[u8],
+    ) -> Descriptor {
+        let empty = self.blob("application/vnd.oci.empty.v1+json", b"{}");
+        let content = self.blob("application/octet-stream", content);
+        let subject = json!({
+            "mediaType": subject["mediaType"], "digest": subject["digest"], "size": subject["size"],
+        });
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "artifactType": artifact_type, "config": empty, "layers": [content],
+            "subject": subject,
+        });
+        let mut descriptor = self.blob(
+            "application/vnd.oci.image.manifest.v1+json",
+            &serde_json::to_vec(&manifest).unwrap(),
+        );
+        descriptor["artifactType"] = artifact_type.into();
+        descriptor
+    }
+
     /// Bytes of an image's config and of its layers.
     pub(crate) fn blob_bytes(&self, image: &Descriptor) -> BlobBytes {
         let hex = image["digest"]
@@ -107,6 +132,30 @@ impl Layout {
                 .map(size)
                 .sum(),
         }
+    }
+
+    /// PUTs one manifest or index as it is, to `host/repository:tag`; what it
+    /// lists has to be there. (skopeo rewrites an index that lists artifacts.)
+    #[track_caller]
+    pub(crate) fn put(&self, manifest: &Descriptor, to: &str) {
+        let hex = manifest["digest"]
+            .as_str()
+            .unwrap()
+            .trim_start_matches("sha256:");
+        let (repository, tag) = to.rsplit_once(':').unwrap();
+        let (host, repository) = repository.split_once('/').unwrap();
+        ok(Command::new("curl")
+            .args(["-sSf", "-X", "PUT", "-H"])
+            .arg(format!(
+                "Content-Type: {}",
+                manifest["mediaType"].as_str().unwrap()
+            ))
+            .arg("--data-binary")
+            .arg(format!(
+                "@{}",
+                self.dir.join("blobs/sha256").join(hex).display()
+            ))
+            .arg(format!("http://{host}/v2/{repository}/manifests/{tag}")));
     }
 
     /// Pushes a root with all that it holds to `host/repository:tag` by skopeo,
