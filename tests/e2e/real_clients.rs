@@ -21,16 +21,25 @@ const LAYERS: [usize; 2] = [40_000, 9 << 20];
 fn debian_packages(cluster: &Cluster) -> Vec<(String, String)> {
     let staging = cluster.staging().join("1.0");
     fs::create_dir_all(&staging).unwrap();
-    ok(Command::new("apt-get")
-        .args([
-            "download",
-            "-qq",
-            "-o",
-            "APT::Sandbox::User=root",
-            "hello",
-            "jq",
-        ])
-        .current_dir(&staging));
+    let download = || {
+        let mut command = Command::new("apt-get");
+        command
+            .args([
+                "download",
+                "-qq",
+                "-o",
+                "APT::Sandbox::User=root",
+                "hello",
+                "jq",
+            ])
+            .current_dir(&staging);
+        command
+    };
+    if !finish(&mut download()).status.success() {
+        // The lists of a machine on which nothing had to be installed may be old.
+        ok(Command::new("apt-get").args(["update", "-qq"]));
+        ok(&mut download());
+    }
     let mut files: Vec<(String, String)> = fs::read_dir(&staging)
         .unwrap()
         .map(|entry| entry.unwrap())

@@ -343,5 +343,6 @@ fn finding_to_wire(finding: Finding) -> v1::Finding {
         help: finding.help,
         excerpt: finding.excerpt,
         quarantines: finding.quarantines,
+        content_hash: finding.content_hash.as_bytes().to_vec().into(),
     }
 }

@@ -31,7 +31,8 @@ pub(crate) fn tags(
             &rules::CONFLICTING_TAG,
             &tag_message(name, tag, claims),
             &[name.as_str(), tag.as_str()],
-            claims.iter().map(|(_, index)| &rows[*index].at),
+            claims,
+            |index| &rows[index].at,
             sources,
             reporter,
         );
@@ -59,7 +60,8 @@ pub(crate) fn hashes(
             &rules::CONFLICTING_HASHES,
             &format!("{} is listed with {count} different hashes", quoted(name)),
             &[name],
-            claims.iter().map(|(_, index)| &entries[*index].at),
+            claims,
+            |index| &entries[index].at,
             sources,
             reporter,
         );
@@ -74,8 +76,11 @@ fn tag_message(name: &Repository, tag: &Tag, claims: &[(Digest, usize)]) -> Stri
 }
 
 fn distinct(claims: &[(Digest, usize)]) -> usize {
-    let digests: BTreeSet<_> = claims.iter().map(|(digest, _)| digest).collect();
-    digests.len()
+    digests(claims).len()
+}
+
+fn digests(claims: &[(Digest, usize)]) -> BTreeSet<Digest> {
+    claims.iter().map(|(digest, _)| *digest).collect()
 }
 
 /// The keys that are claimed with several digests, each with all its claims in
@@ -100,16 +105,18 @@ fn conflicts<K: Copy + Eq + Hash + Ord>(
     conflicts
 }
 
-/// Reports at the second place, naming all of them.
+/// Reports at the second place, naming all of them. One more digest makes it
+/// another fault than the one that may have been acknowledged.
 fn report<'p>(
     rule: &Rule,
     message: &str,
-    about: &[&str],
-    places: impl Iterator<Item = &'p Position>,
+    name: &[&str],
+    claims: &[(Digest, usize)],
+    place: impl Fn(usize) -> &'p Position,
     sources: &[Source<'_>],
     reporter: &mut Reporter,
 ) {
-    let places: Vec<&Position> = places.collect();
+    let places: Vec<&Position> = claims.iter().map(|(_, index)| place(*index)).collect();
     let Some(at) = places.get(1).or(places.first()) else {
         return;
     };
@@ -130,7 +137,10 @@ fn report<'p>(
         line: at.line,
         column: at.column,
     };
-    reporter.report(source, spot, rule, message, about);
+    let digests: Vec<String> = digests(claims).iter().map(Digest::to_string).collect();
+    let digests = digests.iter().map(String::as_str);
+    let about: Vec<&str> = name.iter().copied().chain(digests).collect();
+    reporter.report(source, spot, rule, message, &about);
 }
 
 fn take_out<T>(items: &mut Vec<T>, out: &BTreeSet<usize>) -> u64 {

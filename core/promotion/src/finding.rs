@@ -7,6 +7,7 @@ use std::sync::Arc;
 use landfall_catalog::Digest;
 
 use crate::canonical::Canonical;
+use crate::manifest::layout::place;
 use crate::rules::{self, Rule};
 
 /// Findings of one file past this number are counted, not listed.
@@ -77,8 +78,8 @@ pub struct Finding {
     /// (what planning finds).
     pub excerpt: String,
     /// Names this fault independently of its file, line and wording: a hash of
-    /// the rule, the project and the values at fault. What an acknowledgement
-    /// refers to.
+    /// the rule, the project and the values at fault. What an
+    /// [`Acknowledgement`](crate::Acknowledgement) refers to.
     pub content_hash: Digest,
     /// Whether something was left out of the promotion because of it.
     pub quarantines: bool,
@@ -145,6 +146,20 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// What identifies the text as a whole: where a fault is one of the whole
+    /// file, changing the file makes it another fault.
+    pub(crate) fn content(&self) -> String {
+        Digest::of(self.text.as_bytes()).to_string()
+    }
+
+    /// The file's path below its root, which does not depend on from where the
+    /// tree was read.
+    pub(crate) fn path_below_root(&self) -> &str {
+        place(&self.path).map_or(&*self.path, |place| {
+            self.path[place.root.len()..].trim_start_matches('/')
+        })
+    }
+
     pub(crate) fn position(&self, spot: Spot) -> Position {
         Position {
             file: Arc::clone(&self.path),
@@ -153,15 +168,20 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn excerpt(&self, line: u32) -> String {
+    pub(crate) fn excerpt(&self, line: u32) -> String {
         let lines = self.lines.get_or_init(|| self.text.lines().collect());
         let text = (line as usize)
             .checked_sub(1)
             .and_then(|index| lines.get(index))
             .copied()
             .unwrap_or_default();
-        shortened(text, MAX_EXCERPT_CHARS)
+        excerpt_of(text)
     }
+}
+
+/// A line as it is shown below a finding.
+pub(crate) fn excerpt_of(line: &str) -> String {
+    shortened(line, MAX_EXCERPT_CHARS)
 }
 
 /// Collects findings; the only place that makes them.
@@ -232,7 +252,7 @@ impl Reporter {
                 &source.owner,
                 format!("more than {MAX_FINDINGS_PER_FILE} findings; the rest is not listed"),
                 String::new(),
-                &[&source.path],
+                &[&source.content()],
             ));
         }
         self.in_this_file <= MAX_FINDINGS_PER_FILE

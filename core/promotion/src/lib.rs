@@ -24,6 +24,7 @@
 //! ([`layout`] says which files) and hands over text. Staging is not looked at
 //! here, nor is anything copied. Who may promote what is not decided here.
 
+mod acknowledged;
 mod asked;
 mod canonical;
 mod conflict;
@@ -38,6 +39,7 @@ mod project;
 mod resolved;
 pub mod rules;
 
+pub use acknowledged::{ACKNOWLEDGED_FILE, Acknowledgement, Acknowledgements};
 pub use asked::{Asked, SourceRef};
 pub use finding::{Finding, MAX_FINDINGS_PER_FILE, Position, Severity};
 pub use manifest::layout;

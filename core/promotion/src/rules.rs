@@ -73,6 +73,8 @@ rules! {
     MISSING_SHA256 = Error, true, "missing-sha256", "add the file's SHA-256 as `sha256`";
     MALFORMED_SHA256 = Error, true, "malformed-sha256", "write the 64 hexadecimal digits that sha256sum prints";
     CONFLICTING_HASHES = Error, true, "conflicting-hashes", "a path means one content for ever: put the version into the path";
+    // Beside the manifests.
+    STALE_ACKNOWLEDGEMENT = Note, false, "stale-acknowledgement", "delete the acknowledgement, or correct its hash and rule";
     // What planning finds.
     UNPUBLISHABLE_NAME = Error, true, "unpublishable-name", "choose a destination or name whose public name is allowed";
     RESERVED_PATH = Error, true, "reserved-path", "choose another path: this one belongs to the mirrors' own layout";

@@ -128,7 +128,7 @@ pub(crate) fn read_files(
             node.spot,
             &rules::EMPTY_FILES,
             message,
-            &[&source.path],
+            &[source.path_below_root()],
         );
     }
     for item in items {

@@ -20,14 +20,15 @@ pub(crate) fn document<'a>(source: &Source<'a>, reporter: &mut Reporter) -> Opti
             Spot::START,
             &rules::TOO_LARGE,
             message,
-            &[&source.path],
+            &[&source.content()],
         );
         return None;
     }
     match read(source.text) {
         Ok(node) => Some(node),
         Err(SyntaxError { spot, message }) => {
-            reporter.report(source, spot, &rules::YAML_SYNTAX, message, &[&source.path]);
+            let about = [&*source.content()];
+            reporter.report(source, spot, &rules::YAML_SYNTAX, message, &about);
             None
         }
     }
@@ -49,7 +50,8 @@ pub(crate) fn wrong_shape(
     };
     let found = node.value.kind();
     let message = format!("{what} is {found}, not {expected}");
-    reporter.report(source, node.spot, rule, message, &[what, found]);
+    let line = source.excerpt(node.spot.line);
+    reporter.report(source, node.spot, rule, message, &[what, found, line.trim()]);
 }
 
 /// How a field that is not one of the known ones is taken.
