@@ -148,8 +148,11 @@ fn operation_row(operation: Operation) -> OperationRow {
             (None, _) => "running".into(),
             (Some(_), false) => result.error.clone(),
             (Some(_), true) => format!(
-                "revision {}: {} present, {} copied, {} lost, {} refused, {} failed, {} removed",
-                result.revision,
+                "{}: {} present, {} copied, {} lost, {} refused, {} failed, {} removed",
+                match result.revision {
+                    0 => "nothing changed".to_owned(),
+                    revision => format!("revision {revision}"),
+                },
                 result.present,
                 result.copied,
                 result.lost,

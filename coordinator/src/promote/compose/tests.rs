@@ -1,0 +1,283 @@
+use super::*;
+use landfall_catalog::{Commit, MediaType, Revision};
+
+fn object(content: &str, children: &[&str]) -> Arc<Object> {
+    Arc::new(Object {
+        digest: Digest::of(content.as_bytes()),
+        size: content.len() as u64,
+        media_type: MediaType::octet_stream(),
+        children: children
+            .iter()
+            .map(|child| Digest::of(child.as_bytes()))
+            .collect(),
+        referrer: None,
+        pieces: None,
+    })
+}
+
+fn set(position: u32, name: &str, expected: Option<&str>, objects: &[Arc<Object>]) -> Proposal {
+    Proposal {
+        position,
+        name: name.parse().unwrap(),
+        expected: expected.map(|content| Digest::of(content.as_bytes())),
+        change: Change::Set {
+            objects: objects.to_vec(),
+            copied: true,
+        },
+    }
+}
+
+fn remove(position: u32, name: &str, expected: &str) -> Proposal {
+    Proposal {
+        position,
+        name: name.parse().unwrap(),
+        expected: Some(Digest::of(expected.as_bytes())),
+        change: Change::Remove {
+            reason: "not listed any more".into(),
+        },
+    }
+}
+
+fn commit(catalog: &mut Catalog, composed: &Composed) {
+    let mut entries = composed.entries.clone();
+    entries.push(Entry::Commit(Commit {
+        revision: Revision::new(catalog.revision().get() + 1),
+        time: 1,
+        who: String::new(),
+        why: String::new(),
+        source: String::new(),
+        plan: None,
+        operation: String::new(),
+    }));
+    catalog.apply(&entries).unwrap();
+}
+
+fn promote(catalog: &mut Catalog, proposals: &[Proposal]) {
+    let composed = compose(catalog, proposals);
+    commit(catalog, &composed);
+}
+
+fn outcomes(composed: &Composed) -> Vec<(u32, &str, &str)> {
+    composed
+        .decisions
+        .iter()
+        .map(|decision| {
+            (
+                decision.position,
+                decision.outcome,
+                decision.detail.as_str(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_shared_child_is_added_once_and_before_its_parents() {
+    let (layer, a, b) = (
+        object("layer", &[]),
+        object("a", &["layer"]),
+        object("b", &["layer"]),
+    );
+    let mut catalog = Catalog::default();
+    let composed = compose(
+        &catalog,
+        &[
+            set(0, "r:a", None, &[layer.clone(), a.clone()]),
+            set(1, "r:b", None, &[layer.clone(), b]),
+        ],
+    );
+    assert_eq!(outcomes(&composed), [(0, "copied", ""), (1, "copied", "")]);
+    assert_eq!(composed.entries.len(), 5);
+    assert_eq!(composed.entries.len(), composed.encoded.len());
+    commit(&mut catalog, &composed);
+    assert_eq!(catalog.object_count(), 3);
+    let again = compose(&catalog, &[set(0, "r:a", None, &[layer, a])]);
+    assert!(again.entries.is_empty(), "it means that already");
+    assert_eq!(again.decisions[0].outcome, "copied");
+}
+
+#[test]
+fn a_name_that_moved_since_the_plan_is_refused_and_holds_up_nothing() {
+    let (one, two, three) = (object("one", &[]), object("two", &[]), object("three", &[]));
+    let mut catalog = Catalog::default();
+    promote(&mut catalog, &[set(0, "r:latest", None, &[one])]);
+    let composed = compose(
+        &catalog,
+        &[
+            set(0, "r:latest", None, std::slice::from_ref(&two)),
+            set(1, "r:other", Some("gone"), std::slice::from_ref(&two)),
+            remove(2, "r:latest", "two"),
+            set(3, "r:good", None, &[three]),
+            set(4, "r:latest", Some("one"), &[two]),
+        ],
+    );
+    let moved: Vec<_> = outcomes(&composed)
+        .into_iter()
+        .map(|(position, outcome, detail)| (position, outcome, detail.contains("moved")))
+        .collect();
+    assert_eq!(
+        moved,
+        [
+            (2, "refused", true),
+            (0, "refused", true),
+            (1, "refused", true),
+            (3, "copied", false),
+            (4, "copied", false)
+        ]
+    );
+    commit(&mut catalog, &composed);
+}
+
+#[test]
+fn paths_that_collide_with_others_or_each_other_are_refused() {
+    let content = object("content", &[]);
+    let objects = std::slice::from_ref(&content);
+    let mut catalog = Catalog::default();
+    promote(&mut catalog, &[set(0, "a/b", None, objects)]);
+    let composed = compose(
+        &catalog,
+        &[
+            set(0, "a", None, objects),
+            set(1, "a/b/c", None, objects),
+            set(2, "x/y", None, objects),
+            set(3, "x", None, objects),
+            set(4, "x/y/z", None, objects),
+            set(5, "x.txt", None, objects),
+        ],
+    );
+    let seen: Vec<_> = outcomes(&composed)
+        .iter()
+        .map(|(_, outcome, _)| *outcome)
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            "refused", "refused", "copied", "refused", "refused", "copied"
+        ]
+    );
+    commit(&mut catalog, &composed);
+}
+
+#[test]
+fn a_path_may_take_the_place_of_one_that_goes() {
+    let (old, new) = (object("old", &[]), object("new", &[]));
+    let mut catalog = Catalog::default();
+    promote(&mut catalog, &[set(0, "a/b", None, &[old])]);
+    let composed = compose(
+        &catalog,
+        &[set(0, "a", None, &[new]), remove(1, "a/b", "old")],
+    );
+    assert_eq!(outcomes(&composed), [(1, "removed", ""), (0, "copied", "")]);
+    commit(&mut catalog, &composed);
+    assert!(catalog.file("a").is_some() && catalog.file("a/b").is_none());
+}
+
+#[test]
+fn withdrawn_content_and_missing_children_are_refused() {
+    let (bad, good) = (object("bad", &[]), object("good", &[]));
+    let mut catalog = Catalog::default();
+    let mut composed = compose(
+        &catalog,
+        &[set(0, "r:bad", None, std::slice::from_ref(&bad))],
+    );
+    composed.entries.push(Entry::Withdrawn {
+        digest: bad.digest,
+        reason: "leaks a key".into(),
+    });
+    commit(&mut catalog, &composed);
+    let orphan = object("orphan", &["nowhere"]);
+    let composed = compose(
+        &catalog,
+        &[
+            set(0, "r:again", None, &[bad]),
+            set(1, "r:orphan", None, &[orphan]),
+            set(2, "r:good", None, &[good]),
+        ],
+    );
+    let seen = outcomes(&composed);
+    assert!(seen[0].2.contains("leaks a key"), "{seen:?}");
+    assert!(seen[1].2.contains("missing"), "{seen:?}");
+    assert_eq!(seen[2].1, "copied");
+    commit(&mut catalog, &composed);
+}
+
+const NAMES: [&str; 6] = ["a", "a/b", "a/b/c", "b", "r:x", "r:y"];
+const CONTENTS: [(&str, &[&str]); 4] = [
+    ("leaf", &[]),
+    ("other", &[]),
+    ("stem", &["leaf"]),
+    ("tree", &["leaf", "stem"]),
+];
+
+/// One proposal: name, what it is thought to mean, what it is to mean.
+type Move = (usize, Option<usize>, Option<usize>);
+
+fn proposal((position, (name, expected, becomes)): (u32, Move)) -> Proposal {
+    let digest = |content: usize| Digest::of(CONTENTS[content].0.as_bytes());
+    let change = match becomes {
+        None => Change::Remove {
+            reason: "gone".into(),
+        },
+        Some(content) => {
+            let (root, children) = CONTENTS[content];
+            let with_children = CONTENTS
+                .iter()
+                .filter(|(below, _)| children.contains(below) || *below == root);
+            Change::Set {
+                objects: with_children
+                    .map(|(name, children)| object(name, children))
+                    .collect(),
+                copied: false,
+            }
+        }
+    };
+    Proposal {
+        position,
+        name: NAMES[name].parse().unwrap(),
+        expected: expected.map(digest),
+        change,
+    }
+}
+
+fn meaning_of(catalog: &Catalog, name: &Name) -> Option<Digest> {
+    let record = catalog.name(name)?;
+    Some(*catalog.object(record.ordinal).unwrap().digest())
+}
+
+proptest::proptest! {
+    /// One bad entry never makes a revision that cannot be applied, and
+    /// what was accepted is what the names mean afterwards.
+    #[test]
+    fn whatever_is_composed_can_be_applied(
+        rounds in proptest::collection::vec(
+            proptest::collection::vec(
+                (0..NAMES.len(), proptest::option::of(0..CONTENTS.len()), proptest::option::of(0..CONTENTS.len())),
+                1..8,
+            ),
+            1..6,
+        )
+    ) {
+        let mut catalog = Catalog::default();
+        for round in rounds {
+            let proposals: Vec<_> = (0..).zip(round).map(proposal).collect();
+            let composed = compose(&catalog, &proposals);
+            assert_eq!(composed.decisions.len(), proposals.len());
+            let before: Vec<_> = proposals.iter().map(|proposal| meaning_of(&catalog, &proposal.name)).collect();
+            commit(&mut catalog, &composed);
+            for (proposal, before) in proposals.iter().zip(before) {
+                let after = meaning_of(&catalog, &proposal.name);
+                let mut accepted = composed.decisions.iter().filter(|decision| {
+                    decision.outcome != "refused"
+                        && proposals[decision.position as usize].name == proposal.name
+                });
+                match accepted.next_back().map(|decision| &proposals[decision.position as usize].change) {
+                    None => assert_eq!(after, before),
+                    Some(Change::Remove { .. }) => assert_eq!(after, None),
+                    Some(Change::Set { objects, .. }) => {
+                        assert_eq!(after, objects.last().map(|root| root.digest));
+                    }
+                }
+            }
+        }
+    }
+}
