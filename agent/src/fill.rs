@@ -247,19 +247,37 @@ impl Filler {
         }
     }
 
-    /// Puts in place and reports what has become ready.
+    /// Puts in place what has become ready, purges what was withdrawn, and reports.
     async fn settle(&self, account: &mut Account) {
-        let (newly, placement) = {
+        let (mut newly, placement, purge) = {
             let mut shelf = self.shelf.write();
             let newly = account.holdings.settle(&shelf.catalog);
             let placement = Placement::prepare(&mut shelf, &newly, &self.store);
-            (newly, placement)
+            let purge = account.withdrawn(&shelf.catalog);
+            (newly, placement, purge)
         };
-        let applied = self.store.run(move |_| Ok(placement.apply())).await;
+        let digests: Vec<Digest> = purge.iter().map(|(_, digest)| *digest).collect();
+        let applied = self
+            .store
+            .run(move |store| {
+                let applied = placement.apply();
+                // Its names are gone now; a report that covers the withdrawal
+                // says that its bytes are, too.
+                if applied.is_ok() {
+                    for digest in &digests {
+                        store.remove(digest)?;
+                    }
+                }
+                Ok(applied)
+            })
+            .await;
         let outcome = match applied {
             Ok(outcome) => outcome,
             Err(error) => Err((error, Vec::new())),
         };
+        if outcome.is_ok() && !purge.is_empty() {
+            newly -= self.forget(account, &purge);
+        }
         match self.shelve(account, &newly, outcome) {
             Ok(Some(report)) => {
                 self.metrics.ready.set(gauge(report.ready));
@@ -271,6 +289,20 @@ impl Filler {
                 sleep(STORE_PAUSE).await;
             }
         }
+    }
+
+    /// Takes purged objects out of the account and off the shelf; gives what is
+    /// not ready any more.
+    fn forget(&self, account: &mut Account, purged: &[(Ordinal, Digest)]) -> RoaringBitmap {
+        let mut shelf = self.shelf.write();
+        let gone: Vec<Ordinal> = purged.iter().map(|(ordinal, _)| *ordinal).collect();
+        let unready = account.holdings.remove(&gone, &shelf.catalog);
+        shelf.ready -= &unready;
+        for (_, digest) in purged {
+            account.unmatched.remove(digest);
+            tracing::info!(%digest, "withdrawn; purged");
+        }
+        unready
     }
 
     /// Makes visible what was put in place; gives what there is to report.
@@ -331,6 +363,17 @@ impl Filler {
 }
 
 impl Account {
+    /// What is withdrawn and still in the store.
+    fn withdrawn(&self, catalog: &Catalog) -> Vec<(Ordinal, Digest)> {
+        catalog
+            .all_withdrawn()
+            .filter_map(|(ordinal, _)| Some((ordinal, *catalog.object(ordinal)?.digest())))
+            .filter(|(ordinal, digest)| {
+                self.holdings.has(*ordinal) || self.unmatched.contains_key(digest)
+            })
+            .collect()
+    }
+
     /// Counts as held what the store had at start, if it is this object: it was
     /// verified before it got its name there.
     fn adopt(&mut self, catalog: &Catalog, ordinal: Ordinal) -> bool {

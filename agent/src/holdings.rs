@@ -47,6 +47,41 @@ impl Holdings {
         newly
     }
 
+    /// Whether an object is stored.
+    pub(crate) fn has(&self, ordinal: Ordinal) -> bool {
+        self.stored.contains(ordinal.get())
+    }
+
+    /// Takes objects out of the account, and out of ready whatever needs them.
+    pub(crate) fn remove(&mut self, gone: &[Ordinal], catalog: &Catalog) -> RoaringBitmap {
+        let mut unready = RoaringBitmap::new();
+        for ordinal in gone {
+            self.stored.remove(ordinal.get());
+            self.waiting.remove(&ordinal.get());
+            if self.ready.remove(ordinal.get()) {
+                unready.insert(ordinal.get());
+            }
+        }
+        if unready.is_empty() {
+            return unready;
+        }
+        // Ascending, so that what a parent loses its own parents lose, too.
+        for candidate in self.ready.clone() {
+            let lost = catalog
+                .object(Ordinal::new(candidate))
+                .is_some_and(|object| {
+                    let mut children = object.children().iter();
+                    children.any(|child| unready.contains(child.get()))
+                });
+            if lost {
+                self.ready.remove(candidate);
+                self.waiting.insert(candidate);
+                unready.insert(candidate);
+            }
+        }
+        unready
+    }
+
     /// Objects that are wanted and not stored.
     pub(crate) fn missing(&self, wanted: &RoaringBitmap) -> RoaringBitmap {
         wanted - &self.stored
@@ -69,6 +104,22 @@ mod tests {
         holdings.add(Ordinal::new(1));
         assert_eq!(ordinals(&holdings.settle(&catalog)), [1, 2]);
         assert!(holdings.settle(&catalog).is_empty());
+    }
+
+    #[test]
+    fn what_is_removed_takes_its_parents_out_of_ready_but_not_out_of_the_store() {
+        let catalog = catalog_of_image();
+        let mut holdings = Holdings::default();
+        for ordinal in 0..3 {
+            holdings.add(Ordinal::new(ordinal));
+        }
+        holdings.settle(&catalog);
+        let unready = holdings.remove(&[Ordinal::new(0)], &catalog);
+        assert_eq!(ordinals(&unready), [0, 2]);
+        assert!(holdings.has(Ordinal::new(2)));
+        assert_eq!(ordinals(&holdings.missing(catalog.live())), [0]);
+        holdings.add(Ordinal::new(0));
+        assert_eq!(ordinals(&holdings.settle(&catalog)), [0, 2]);
     }
 
     #[test]
