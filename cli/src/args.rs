@@ -100,6 +100,10 @@ pub(crate) struct ValidateArgs {
     /// File with the `[[production]]` rules; without it names stay as written.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// File with acknowledged findings, which are shown and fail nothing; without
+    /// it, `.landfall-acknowledged.toml` in DIR, if it is there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) acknowledged: Option<PathBuf>,
     /// Findings as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -116,6 +120,10 @@ pub(crate) struct PlanArgs {
     /// File with the `[[production]]` rules, for a plan without coordinator.
     #[arg(long, value_name = "FILE", conflicts_with = "coordinator")]
     pub(crate) config: Option<PathBuf>,
+    /// File with acknowledged findings, which are shown and fail nothing; without
+    /// it, `.landfall-acknowledged.toml` in DIR, if it is there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) acknowledged: Option<PathBuf>,
     /// Removes names that the manifests no longer list.
     #[arg(long)]
     pub(crate) prune: bool,
@@ -145,6 +153,10 @@ pub(crate) struct PromoteArgs {
     /// Fails on any finding instead of quarantining entries.
     #[arg(long)]
     pub(crate) strict: bool,
+    /// File with acknowledged findings, which are shown and fail nothing; without
+    /// it, `.landfall-acknowledged.toml` in DIR, if it is there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) acknowledged: Option<PathBuf>,
     /// Why, for the catalog and the history.
     #[arg(long, default_value = "")]
     pub(crate) why: String,

@@ -1,6 +1,7 @@
 //! One file a verb.
 
 pub(crate) mod explain;
+pub(crate) mod findings;
 pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod manifests;

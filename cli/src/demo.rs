@@ -253,6 +253,7 @@ async fn promoted(
         confirm: Some(String::new()),
         prune: false,
         allow_tag_moves: false,
+        acknowledged: None,
         strict: true,
         why: format!("landfall {} is released", staged.tag),
         source: Some("demo".into()),

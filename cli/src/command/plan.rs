@@ -1,13 +1,14 @@
 //! `landfall plan`: what promoting would do, offline or against a coordinator.
 
 use landfall_catalog::{Catalog, Digest};
-use landfall_promotion::PlanOptions;
+use landfall_promotion::{Asked, Finding, PlanOptions};
 use landfall_proto::v1::{self, promotion_client::PromotionClient};
 use serde::Serialize;
 
 use super::{
+    findings::{FindingJson, Known},
     manifests,
-    promote::{self, FindingJson, Resolved},
+    promote::{self, Resolved},
 };
 use crate::{
     args::PlanArgs,
@@ -35,9 +36,10 @@ struct Plan {
 }
 
 pub(crate) async fn run(args: PlanArgs) -> Result<Verdict, Failure> {
+    let known = Known::read(args.acknowledged.as_deref(), &args.dir)?;
     let (plan, text, failing) = match &args.coordinator {
-        Some(coordinator) => against(coordinator, &args).await?,
-        None => offline(&args)?,
+        Some(coordinator) => against(coordinator, &args, &known).await?,
+        None => offline(&args, &known)?,
     };
     if args.json {
         output::json(&plan)?;
@@ -51,7 +53,7 @@ pub(crate) async fn run(args: PlanArgs) -> Result<Verdict, Failure> {
     })
 }
 
-fn offline(args: &PlanArgs) -> Result<(Plan, String, u64), Failure> {
+fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failure> {
     let tree = manifests::read(&args.dir)?;
     let rules = manifests::production_rules(args.config.as_deref())?;
     let parsed = landfall_promotion::parse(&tree);
@@ -70,19 +72,28 @@ fn offline(args: &PlanArgs) -> Result<(Plan, String, u64), Failure> {
         refused: planned.refused.len() as u64,
         removed: planned.removed.len() as u64,
         bytes_to_copy: None,
-        findings: planned.findings.iter().map(FindingJson::from).collect(),
+        findings: planned
+            .findings
+            .iter()
+            .map(|finding| known.json(finding))
+            .collect(),
         destination_edges: Some(planned.destination_edges),
     };
     let quarantined = planned
         .findings
         .iter()
-        .filter(|finding| finding.fails(false))
+        .filter(|finding| known.leave_failing(finding, false))
         .count() as u64;
     let mut lines: Vec<String> = planned
         .findings
         .iter()
         .filter(|finding| finding.fails(true))
-        .map(|finding| format!("{finding}\n"))
+        .map(|finding| {
+            format!(
+                "{}\n",
+                known.draw(finding, known.leave_failing(finding, false))
+            )
+        })
         .collect();
     for (asked, why) in &planned.refused {
         lines.push(format!("refused: {}: {why}", asked.name));
@@ -97,11 +108,31 @@ fn offline(args: &PlanArgs) -> Result<(Plan, String, u64), Failure> {
         plan.findings.len(),
         planned.destination_edges,
     ));
-    let failing = quarantined + plan.refused;
+    let refused = planned
+        .refused
+        .iter()
+        .filter(|(asked, why)| !is_acknowledged(asked, why, &planned.findings, known));
+    let failing = quarantined + refused.count() as u64;
     Ok((plan, lines.join("\n"), failing))
 }
 
-async fn against(coordinator: &str, args: &PlanArgs) -> Result<(Plan, String, u64), Failure> {
+/// Whether what was refused for what other manifests ask is acknowledged: the
+/// refusal has the rule and the place of its finding.
+fn is_acknowledged(asked: &Asked, why: &str, findings: &[Finding], known: &Known) -> bool {
+    let at = &asked.at;
+    findings.iter().any(|finding| {
+        let same =
+            (&*at.file, at.line, at.column) == (&*finding.file, finding.line, finding.column);
+        let code = why.split(':').next();
+        same && code == Some(finding.rule) && !known.leave_failing(finding, true)
+    })
+}
+
+async fn against(
+    coordinator: &str,
+    args: &PlanArgs,
+    known: &Known,
+) -> Result<(Plan, String, u64), Failure> {
     let mut client = PromotionClient::new(connect::channel(coordinator)?);
     let options = v1::PlanOptions {
         prune: args.prune,
@@ -111,14 +142,11 @@ async fn against(coordinator: &str, args: &PlanArgs) -> Result<(Plan, String, u6
     let resolved = promote::resolve(&mut client, coordinator, &args.dir, options).await?;
     let digest = Digest::try_from_slice(&resolved.summary.plan)
         .map_err(|error| Failure::failed("the coordinator's plan has no digest", &error))?;
-    let text = promote::text(&resolved, &digest);
+    let text = promote::text(&resolved, &digest, known);
+    let quarantined = promote::failing(&resolved, known, false);
     let Resolved {
         findings, summary, ..
     } = resolved;
-    let quarantined = findings
-        .iter()
-        .filter(|finding| finding.quarantines)
-        .count() as u64;
     let plan = Plan {
         plan: digest.to_string(),
         projects: summary.projects,
@@ -128,7 +156,10 @@ async fn against(coordinator: &str, args: &PlanArgs) -> Result<(Plan, String, u6
         refused: summary.refused,
         removed: summary.removed,
         bytes_to_copy: Some(summary.bytes_to_copy),
-        findings: findings.iter().map(FindingJson::from).collect(),
+        findings: findings
+            .iter()
+            .map(|finding| known.json_remote(finding))
+            .collect(),
         destination_edges: None,
     };
     Ok((plan, text, quarantined + summary.refused + summary.lost))

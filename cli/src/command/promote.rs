@@ -9,11 +9,10 @@ use landfall_proto::v1::{
     self, operation_event, plan_event, plan_request, promotion_client::PromotionClient,
 };
 use landfall_runtime::{Clock, SystemClock, telemetry};
-use serde::Serialize;
 use serde_json::json;
 use tonic::transport::Channel;
 
-use super::manifests;
+use super::{findings::Known, manifests};
 use crate::{
     args::PromoteArgs,
     connect,
@@ -35,10 +34,12 @@ pub(crate) struct Resolved {
 pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
     let coordinator = &args.coordinator.coordinator;
     let mut client = PromotionClient::new(connect::channel(coordinator)?);
+    let known = Known::read(args.acknowledged.as_deref(), &args.dir)?;
     let options = v1::PlanOptions {
         prune: args.prune,
         allow_tag_moves: args.allow_tag_moves,
-        strict: args.strict,
+        // Judged here, where it is known what is acknowledged.
+        strict: false,
     };
     let resolved = resolve(&mut client, coordinator, &args.dir, options).await?;
     let digest = Digest::try_from_slice(&resolved.summary.plan)
@@ -48,9 +49,15 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
             "set": resolved.summary.set, "unchanged": resolved.summary.unchanged,
             "refused": resolved.summary.refused, "removed": resolved.summary.removed,
             "lost": resolved.summary.lost, "bytes_to_copy": resolved.summary.bytes_to_copy,
-            "findings": resolved.findings.iter().map(FindingJson::from).collect::<Vec<_>>()}))?;
+            "findings": resolved.findings.iter().map(|finding| known.json_remote(finding)).collect::<Vec<_>>()}))?;
     } else {
-        output::line(text(&resolved, &digest))?;
+        output::line(text(&resolved, &digest, &known))?;
+    }
+    let failing = failing(&resolved, &known, args.strict);
+    if args.strict && failing > 0 {
+        return Err(Failure::Failed(format!(
+            "refused because of {failing} findings; without --strict what is sound is promoted"
+        )));
     }
     let Some(confirm) = &args.confirm else {
         if !args.json {
@@ -60,7 +67,7 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
             ))?;
         }
         return Ok(verdict(
-            resolved.summary.lost + resolved.summary.refused + quarantined(&resolved),
+            resolved.summary.lost + resolved.summary.refused + failing,
         ));
     };
     if !confirm.is_empty() && *confirm != digest.to_string() {
@@ -87,9 +94,7 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
             done.operation, done.error
         )));
     }
-    Ok(verdict(
-        done.lost + done.refused + done.failed + quarantined(&resolved),
-    ))
+    Ok(verdict(done.lost + done.refused + done.failed + failing))
 }
 
 fn verdict(not_done: u64) -> Verdict {
@@ -100,11 +105,12 @@ fn verdict(not_done: u64) -> Verdict {
     }
 }
 
-fn quarantined(resolved: &Resolved) -> u64 {
+/// Findings that fail, and are not acknowledged.
+pub(crate) fn failing(resolved: &Resolved, known: &Known, strict: bool) -> u64 {
     resolved
         .findings
         .iter()
-        .filter(|finding| finding.quarantines)
+        .filter(|finding| known.leave_failing_remote(finding, strict))
         .count() as u64
 }
 
@@ -297,37 +303,14 @@ fn commit_id(dir: &Path) -> String {
         .unwrap_or_default()
 }
 
-/// A finding as programs read it.
-#[derive(Debug, Serialize)]
-pub(crate) struct FindingJson {
-    pub(crate) severity: String,
-    pub(crate) file: String,
-    pub(crate) line: u32,
-    pub(crate) column: u32,
-    pub(crate) rule: String,
-    pub(crate) message: String,
-}
-
-impl From<&v1::Finding> for FindingJson {
-    fn from(finding: &v1::Finding) -> Self {
-        Self {
-            severity: finding.severity.clone(),
-            file: finding.file.clone(),
-            line: finding.line,
-            column: finding.column,
-            rule: finding.rule.clone(),
-            message: finding.message.clone(),
-        }
-    }
-}
-
 /// The resolved plan for people: what is not as it should be first, then what
 /// would be done, by project.
-pub(crate) fn text(resolved: &Resolved, digest: &Digest) -> String {
+pub(crate) fn text(resolved: &Resolved, digest: &Digest, known: &Known) -> String {
     let mut lines = Vec::new();
     for finding in &resolved.findings {
+        let acknowledged = known.of_remote(finding).map_or("", |_| " (acknowledged)");
         lines.push(format!(
-            "{}: {}:{}:{}: {} [{}]",
+            "{}: {}:{}:{}: {} [{}]{acknowledged}",
             finding.severity,
             finding.file,
             finding.line,

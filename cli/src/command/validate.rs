@@ -1,9 +1,9 @@
 //! `landfall validate`: findings in promotion manifests, offline.
 
-use landfall_promotion::{Finding, Severity};
+use landfall_promotion::{Figures, Finding, Severity};
 use serde_json::json;
 
-use super::{manifests, promote::FindingJson};
+use super::{findings::Known, manifests};
 use crate::{
     args::ValidateArgs,
     failure::{Failure, Verdict},
@@ -11,6 +11,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: ValidateArgs) -> Result<Verdict, Failure> {
+    let known = Known::read(args.acknowledged.as_deref(), &args.dir)?;
     let tree = manifests::read(&args.dir)?;
     let rules = manifests::production_rules(args.config.as_deref())?;
     let parsed = landfall_promotion::parse(&tree);
@@ -21,65 +22,96 @@ pub(crate) fn run(args: ValidateArgs) -> Result<Verdict, Failure> {
         &landfall_catalog::Catalog::default(),
         &landfall_promotion::PlanOptions::default(),
     );
-    let findings = &plan.findings;
-    let strict = !args.lenient;
-    let failing = findings
-        .iter()
-        .filter(|finding| finding.fails(strict))
-        .count();
-    let stats = &parsed.stats;
+    let mut findings = plan.findings;
+    findings.extend(known.stale(&findings));
+    let report = Report {
+        stats: &parsed.stats,
+        findings: &findings,
+        known: &known,
+        lenient: args.lenient,
+    };
     if args.json {
-        output::json(&json!({
-            "manifests": stats.manifests, "projects": stats.projects,
-            "digest_rows": stats.digest_rows, "tags": stats.tags, "files": stats.file_entries,
-            "destination_edges": stats.destination_edges, "quarantined": stats.quarantined,
-            "findings": findings.iter().map(FindingJson::from).collect::<Vec<_>>(),
-            "ok": failing == 0,
-        }))?;
+        report.json()?;
     } else {
-        for finding in findings {
-            if finding.severity != Severity::Info {
-                output::line(format!("{finding}\n"))?;
-            }
-        }
-        let count = |severity| {
-            findings
-                .iter()
-                .filter(|finding| finding.severity == severity)
-                .count()
-        };
-        output::line(format!(
-            "{} projects, {} digest rows, {} tags, {} files: {} errors, {} warnings, {} notes; {}",
-            stats.projects,
-            stats.digest_rows,
-            stats.tags,
-            stats.file_entries,
-            count(Severity::Error),
-            count(Severity::Warning),
-            count(Severity::Note),
-            match (failing, args.lenient) {
-                (0, _) => "good".to_owned(),
-                (failing, true) => format!("{failing} of them quarantined"),
-                (failing, false) => format!("refused because of {failing} of them"),
-            }
-        ))?;
+        report.text()?;
     }
-    Ok(if failing == 0 {
+    Ok(if report.failing() == 0 {
         Verdict::Done
     } else {
         Verdict::Incomplete
     })
 }
 
-impl From<&Finding> for FindingJson {
-    fn from(finding: &Finding) -> Self {
-        Self {
-            severity: finding.severity.to_string(),
-            file: finding.file.clone(),
-            line: finding.line,
-            column: finding.column,
-            rule: finding.rule.to_owned(),
-            message: finding.message.clone(),
+/// What was found, and how it is judged.
+struct Report<'a> {
+    stats: &'a Figures,
+    findings: &'a [Finding],
+    known: &'a Known,
+    lenient: bool,
+}
+
+impl Report<'_> {
+    fn fails(&self, finding: &Finding) -> bool {
+        self.known.leave_failing(finding, !self.lenient)
+    }
+
+    fn count(&self, of: impl Fn(&Finding) -> bool) -> usize {
+        self.findings.iter().filter(|finding| of(finding)).count()
+    }
+
+    fn failing(&self) -> usize {
+        self.count(|finding| self.fails(finding))
+    }
+
+    fn acknowledged(&self) -> usize {
+        self.count(|finding| {
+            let known = self.known.of(finding.rule, &finding.content_hash);
+            known.is_some()
+        })
+    }
+
+    fn json(&self) -> Result<(), Failure> {
+        let stats = self.stats;
+        let findings = self.findings.iter();
+        output::json(&json!({
+            "manifests": stats.manifests, "projects": stats.projects,
+            "digest_rows": stats.digest_rows, "tags": stats.tags, "files": stats.file_entries,
+            "destination_edges": stats.destination_edges, "quarantined": stats.quarantined,
+            "findings": findings.map(|finding| self.known.json(finding)).collect::<Vec<_>>(),
+            "failing": self.failing(), "acknowledged": self.acknowledged(),
+            "ok": self.failing() == 0,
+        }))?;
+        Ok(())
+    }
+
+    fn text(&self) -> Result<(), Failure> {
+        for finding in self.findings {
+            if finding.severity != Severity::Info {
+                let drawn = self.known.draw(finding, self.fails(finding));
+                output::line(format!("{drawn}\n"))?;
+            }
         }
+        let stats = self.stats;
+        let of = |severity| self.count(|finding| finding.severity == severity);
+        let verdict = match (self.failing(), self.lenient) {
+            (0, _) => "good".to_owned(),
+            (failing, true) => format!("{failing} of them quarantined"),
+            (failing, false) => format!("refused because of {failing} of them"),
+        };
+        let acknowledged = match self.acknowledged() {
+            0 => String::new(),
+            count => format!(", {count} of them acknowledged"),
+        };
+        output::line(format!(
+            "{} projects, {} digest rows, {} tags, {} files: {} errors, {} warnings, {} notes{acknowledged}; {verdict}",
+            stats.projects,
+            stats.digest_rows,
+            stats.tags,
+            stats.file_entries,
+            of(Severity::Error),
+            of(Severity::Warning),
+            of(Severity::Note),
+        ))?;
+        Ok(())
     }
 }

@@ -169,7 +169,8 @@ fn read_name<'n>(
     let text = fields.text(0, "`name`", source, reporter).ok()?;
     let Some((text, spot)) = text.filter(|(text, _)| !text.is_empty()) else {
         let message = "the file has no name".to_owned();
-        reporter.report(source, item, &rules::EMPTY_NAME, message, &[]);
+        let line = source.excerpt(item.line);
+        reporter.report(source, item, &rules::EMPTY_NAME, message, &[line.trim()]);
         return None;
     };
     if let Some(message) = path_fault(text) {

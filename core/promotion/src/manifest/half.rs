@@ -51,7 +51,13 @@ pub(crate) fn wrong_shape(
     let found = node.value.kind();
     let message = format!("{what} is {found}, not {expected}");
     let line = source.excerpt(node.spot.line);
-    reporter.report(source, node.spot, rule, message, &[what, found, line.trim()]);
+    reporter.report(
+        source,
+        node.spot,
+        rule,
+        message,
+        &[what, found, line.trim()],
+    );
 }
 
 /// How a field that is not one of the known ones is taken.

@@ -158,7 +158,8 @@ fn read_name(
     let text = fields.text(0, "`name`", source, reporter).ok()?;
     let Some((text, spot)) = text.filter(|(text, _)| !text.is_empty()) else {
         let message = "the image has no name".to_owned();
-        reporter.report(source, item, &rules::EMPTY_NAME, message, &[]);
+        let line = source.excerpt(item.line);
+        reporter.report(source, item, &rules::EMPTY_NAME, message, &[line.trim()]);
         return None;
     };
     match text.parse::<Repository>() {
