@@ -40,7 +40,7 @@ impl Acknowledgements {
     ///
     /// # Errors
     /// Every fault, as the index in the list and what is wrong: a rule that is
-    /// none, nothing said in `why` or `who`, a hash that was acknowledged before.
+    /// none or can't be acknowledged, nothing said in `why` or `who`, a hash that was acknowledged before.
     pub fn try_new(list: Vec<Acknowledgement>) -> Result<Self, Vec<(usize, String)>> {
         let mut by_hash = BTreeMap::new();
         let mut faults = Vec::new();
@@ -50,6 +50,10 @@ impl Acknowledgements {
                 |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
             if item.rule.is_empty() || !item.rule.bytes().all(is_id) {
                 faults.push((index, format!("rule \"{}\" is no rule's id", item.rule)));
+            }
+            // Else a change could excuse itself.
+            if item.rule == rules::MIXED_HALVES.id {
+                faults.push((index, format!("`{}` cannot be acknowledged", item.rule)));
             }
             for (key, text) in [("why", &item.why), ("who", &item.who)] {
                 if text.trim().is_empty() {

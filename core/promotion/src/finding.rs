@@ -87,11 +87,14 @@ pub struct Finding {
 
 impl Finding {
     /// Whether this finding fails a validation: strictly, every error and
-    /// warning does; leniently, what had to be quarantined.
+    /// warning does; leniently, what had to be quarantined and what is about
+    /// the change rather than an entry.
     #[must_use]
     pub fn fails(&self, strict: bool) -> bool {
         match self.severity {
-            Severity::Error | Severity::Warning => strict || self.quarantines,
+            Severity::Error | Severity::Warning => {
+                strict || self.quarantines || self.rule == rules::MIXED_HALVES.id
+            }
             Severity::Note | Severity::Info => false,
         }
     }

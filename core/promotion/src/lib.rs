@@ -38,6 +38,7 @@ mod production;
 mod project;
 mod resolved;
 pub mod rules;
+mod separation;
 
 pub use acknowledged::{ACKNOWLEDGED_FILE, Acknowledgement, Acknowledgements};
 pub use asked::{Asked, SourceRef};
@@ -50,3 +51,4 @@ pub use plan::{Neighbour, Plan, PlanOptions, plan};
 pub use production::{MAX_PUBLIC_PREFIXES, ProductionRule, public_prefixes};
 pub use project::{FileEntry, ImageEntry, Kind, Project};
 pub use resolved::{EntryState, Removal, ResolvedEntry, ResolvedPlan};
+pub use separation::{Change, missing_owners, separation};

@@ -6,8 +6,8 @@ use crate::conflict;
 use crate::finding::{Finding, Reporter, Source, Spot};
 use crate::manifest::files::{Files, read_files, read_filestores};
 use crate::manifest::half::Half;
-use crate::manifest::images::{read_images, read_registries};
-use crate::manifest::layout::{FileRole, place};
+use crate::manifest::images::{Images, read_images, read_registries, read_single};
+use crate::manifest::layout::{FileRole, place, single};
 use crate::project::{Kind, Project};
 use crate::rules::{self, Rule};
 
@@ -75,18 +75,24 @@ impl Parsed {
 
 /// The manifests of one project in one root.
 #[derive(Default)]
-struct Group<'t> {
-    registries: Option<&'t SourceFile>,
-    images: Option<&'t SourceFile>,
-    filestores: Option<&'t SourceFile>,
-    files: Vec<&'t SourceFile>,
+pub(crate) struct Group<'t> {
+    pub(crate) registries: Option<&'t SourceFile>,
+    pub(crate) images: Option<&'t SourceFile>,
+    pub(crate) filestores: Option<&'t SourceFile>,
+    pub(crate) files: Vec<&'t SourceFile>,
 }
 
-/// Reads a tree. Nothing in it makes this fail: what is wrong becomes a finding,
+/// Reads a tree, or a single file that holds both halves of an image project
+/// ([`single`](crate::layout::single)). Nothing in it makes this fail: what is wrong becomes a finding,
 /// and the entry, or the project where its sensitive half is wrong, is left out.
 #[must_use]
 pub fn parse(tree: &Tree) -> Parsed {
     let mut parse = Parse::default();
+    if let [file] = tree.files.as_slice()
+        && let Some(project) = single(&file.path)
+    {
+        parse.single(project, file);
+    }
     for ((_, project), group) in groups(tree) {
         parse.images_of(project, &group);
         parse.files_of(project, &group);
@@ -103,7 +109,8 @@ pub fn parse(tree: &Tree) -> Parsed {
     }
 }
 
-fn groups(tree: &Tree) -> BTreeMap<(&str, &str), Group<'_>> {
+/// The manifests by root and project.
+pub(crate) fn groups(tree: &Tree) -> BTreeMap<(&str, &str), Group<'_>> {
     let mut groups: BTreeMap<_, Group<'_>> = BTreeMap::new();
     for file in &tree.files {
         let Some(place) = place(&file.path) else {
@@ -158,28 +165,48 @@ impl Parse {
             (Some(registries), Some(images)) => {
                 let (registries, images) = (source(registries), source(images));
                 self.count(2);
-                self.figures.projects += 1;
                 let half = read_registries(&registries, &mut self.reporter);
-                let mut read = read_images(&images, &mut self.reporter, &mut self.figures);
-                let sources = [images];
-                read.quarantined += conflict::tags(&mut read.rows, &sources, &mut self.reporter);
-                let half = self.first(project, Kind::Images, &registries, half);
-                self.count_edges(half.as_ref(), read.listed);
-                self.figures.quarantined += read.quarantined;
-                match half {
-                    None => self.leave_out(project, Kind::Images, read.rows.len()),
-                    Some(half) => self.projects.push(Project {
-                        name: project.to_owned(),
-                        kind: Kind::Images,
-                        source: half.source,
-                        destinations: half.destinations,
-                        images: read.rows,
-                        files: Vec::new(),
-                        quarantined: read.quarantined,
-                        at: registries.position(Spot::START),
-                    }),
-                }
+                let read = read_images(&images, &mut self.reporter, &mut self.figures);
+                self.images_project(project, &registries, half, read, images);
             }
+        }
+    }
+
+    fn single(&mut self, project: &str, file: &SourceFile) {
+        let manifest = source(file, project, Kind::Images);
+        self.count(1);
+        let (half, read) = read_single(&manifest, &mut self.reporter, &mut self.figures);
+        let images = source(file, project, Kind::Images);
+        self.images_project(project, &manifest, half, read, images);
+    }
+
+    /// `images` is where `read` was read, `registries` where `half` was.
+    fn images_project(
+        &mut self,
+        project: &str,
+        registries: &Source<'_>,
+        half: Option<Half>,
+        mut read: Images,
+        images: Source<'_>,
+    ) {
+        self.figures.projects += 1;
+        let sources = [images];
+        read.quarantined += conflict::tags(&mut read.rows, &sources, &mut self.reporter);
+        let half = self.first(project, Kind::Images, registries, half);
+        self.count_edges(half.as_ref(), read.listed);
+        self.figures.quarantined += read.quarantined;
+        match half {
+            None => self.leave_out(project, Kind::Images, read.rows.len()),
+            Some(half) => self.projects.push(Project {
+                name: project.to_owned(),
+                kind: Kind::Images,
+                source: half.source,
+                destinations: half.destinations,
+                images: read.rows,
+                files: Vec::new(),
+                quarantined: read.quarantined,
+                at: registries.position(Spot::START),
+            }),
         }
     }
 

@@ -74,6 +74,8 @@ rules! {
     MALFORMED_SHA256 = Error, true, "malformed-sha256", "write the 64 hexadecimal digits that sha256sum prints";
     CONFLICTING_HASHES = Error, true, "conflicting-hashes", "a path means one content for ever: put the version into the path";
     // Beside the manifests.
+    MIXED_HALVES = Error, false, "mixed-halves", "make it two changes: the sensitive half is for administrators, the delegated half for the project";
+    MISSING_OWNERS = Warning, false, "missing-owners", "add the OWNERS file that says who may change the project's list";
     STALE_ACKNOWLEDGEMENT = Note, false, "stale-acknowledgement", "delete the acknowledgement, or correct its hash and rule";
     // What planning finds.
     UNPUBLISHABLE_NAME = Error, true, "unpublishable-name", "choose a destination or name whose public name is allowed";

@@ -205,10 +205,22 @@ pub(crate) fn read_half(
         source,
         reporter,
     );
-    if let Some((spot, _)) = fields.values[1] {
-        let message = format!("`{}` is deprecated and has no effect", known[1]);
-        let about = [known[1]];
-        reporter.report(source, spot, &rules::DEPRECATED_FIELD, message, &about);
+    half_of(format, &node, &fields, source, reporter)
+}
+
+/// Reads the list of a sensitive half, which is the first of `fields`; the second
+/// is the deprecated one, if the format has it. `node` is what holds the fields.
+pub(crate) fn half_of<const N: usize>(
+    format: &HalfFormat,
+    node: &Node<'_>,
+    fields: &Fields<'_, '_, N>,
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+) -> Option<Half> {
+    if let (Some(deprecated), Some(Some((spot, _)))) = (format.deprecated, fields.values.get(1)) {
+        let message = format!("`{deprecated}` is deprecated and has no effect");
+        let about = [deprecated];
+        reporter.report(source, *spot, &rules::DEPRECATED_FIELD, message, &about);
     }
     let Some(list) = fields.get(0) else {
         let message = format!("no `{}` are listed", format.list);

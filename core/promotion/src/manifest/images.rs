@@ -1,10 +1,12 @@
-//! `promoter-manifest.yaml` and `images.yaml`.
+//! `promoter-manifest.yaml` and `images.yaml`, or both in one file.
 
 use std::collections::HashSet;
 
 use landfall_catalog::{Digest, Repository, Tag};
 
-use super::half::{Fields, Half, HalfFormat, Reported, Unknown, document, read_half, wrong_shape};
+use super::half::{
+    Fields, Half, HalfFormat, Reported, Unknown, document, half_of, read_half, wrong_shape,
+};
 use super::yaml::{Node, Value};
 use crate::finding::{Reporter, Source, Spot, quoted};
 use crate::parse::Figures;
@@ -92,11 +94,62 @@ pub(crate) fn read_images(
         let message = "no images are listed".to_owned();
         reporter.report(source, node.spot, &rules::EMPTY_IMAGES, message, &[]);
     }
+    read_items(items, source, reporter, figures, &mut images);
+    images
+}
+
+fn read_items(
+    items: &[Node<'_>],
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+    figures: &mut Figures,
+    images: &mut Images,
+) {
     for item in items {
         figures.image_entries += 1;
-        read_image(item, source, reporter, figures, &mut images);
+        read_image(item, source, reporter, figures, images);
     }
-    images
+}
+
+/// Reads a manifest that holds both halves: `registries` and `images`.
+pub(crate) fn read_single(
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+    figures: &mut Figures,
+) -> (Option<Half>, Images) {
+    let mut images = Images::default();
+    let Some(node) = document(source, reporter) else {
+        images.quarantined += 1;
+        return (None, images);
+    };
+    let pairs = match &node.value {
+        Value::Mapping(pairs) => pairs.as_slice(),
+        Value::Null => &[],
+        Value::Scalar { .. } | Value::Sequence(_) | Value::Alias => {
+            let expected = "a mapping with `registries` and `images`";
+            wrong_shape(source, reporter, &node, "the manifest", expected);
+            images.quarantined += 1;
+            return (None, images);
+        }
+    };
+    let known = ["registries", "imagesPath", "images"];
+    let context = "a manifest of one file";
+    let fields = Fields::of(pairs, known, Unknown::Reported, context, source, reporter);
+    let half = half_of(&FORMAT, &node, &fields, source, reporter);
+    match fields.get(2).map(|list| (list, &list.value)) {
+        Some((_, Value::Sequence(items))) if !items.is_empty() => {
+            read_items(items, source, reporter, figures, &mut images);
+        }
+        None | Some((_, Value::Sequence(_) | Value::Null)) => {
+            let message = "no images are listed".to_owned();
+            reporter.report(source, node.spot, &rules::EMPTY_IMAGES, message, &[]);
+        }
+        Some((list, Value::Scalar { .. } | Value::Mapping(_) | Value::Alias)) => {
+            wrong_shape(source, reporter, list, "`images`", "a list of images");
+            images.quarantined += 1;
+        }
+    }
+    (half.filter(|_| !fields.spoiled), images)
 }
 
 fn read_image(

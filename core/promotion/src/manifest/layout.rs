@@ -9,6 +9,9 @@
 //! <root>/filestores/<project>/filepromoter-manifest.yaml filestores (sensitive half)
 //! <root>/manifests/<project>/**.yaml                     files      (delegated half)
 //! ```
+//!
+//! An image project may also be one file that holds both halves (`registries` and
+//! `images`). It is given by itself: see [`single`].
 
 /// Largest manifest that should be read; today's largest is 1.2 MB.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -49,6 +52,18 @@ impl FileRole {
 #[must_use]
 pub fn wanted(relative_path: &str) -> Option<FileRole> {
     place(relative_path).map(|place| place.role)
+}
+
+/// The project of a manifest that holds both halves of an image project, or
+/// `None` if a file of this path is none. Such a manifest is a tree by itself, in
+/// no folder, and its name without the ending is the project's.
+#[must_use]
+pub fn single(relative_path: &str) -> Option<&str> {
+    let project = relative_path
+        .strip_suffix(".yaml")
+        .or_else(|| relative_path.strip_suffix(".yml"))?;
+    let is_name = !project.is_empty() && !project.starts_with('.') && !project.contains('/');
+    is_name.then_some(project)
 }
 
 /// A manifest's root, project and role.
@@ -164,6 +179,15 @@ mod tests {
             "images//images.yaml",
         ] {
             check(path, None);
+        }
+    }
+
+    #[test]
+    fn a_manifest_of_one_file_is_in_no_folder() {
+        assert_eq!(single("kops.yaml"), Some("kops"));
+        assert_eq!(single("k8s-staging-x.1.yml"), Some("k8s-staging-x.1"));
+        for path in ["", ".yaml", "a/kops.yaml", "kops.json", "/kops.yaml"] {
+            assert_eq!(single(path), None, "{path}");
         }
     }
 

@@ -18,11 +18,11 @@ use landfall_catalog::{Catalog, Name, Repository};
 
 use super::PlanOptions;
 use crate::finding::{Finding, finding};
-use crate::manifest::layout::place;
 use crate::mutable::cosign_subject;
 use crate::parse::{Parsed, owner};
 use crate::project::Kind;
 use crate::rules;
+use crate::separation::project_of;
 
 /// Whose names are below which prefix.
 pub(super) struct Owners<'a> {
@@ -123,7 +123,7 @@ fn faulty(parsed: &Parsed) -> HashSet<&str> {
         .findings
         .iter()
         .filter(|finding| finding.fails(true))
-        .filter_map(|finding| Some(place(&finding.file)?.project));
+        .filter_map(|finding| project_of(&finding.file));
     quarantined.chain(found).collect()
 }
 

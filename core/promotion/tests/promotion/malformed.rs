@@ -331,3 +331,48 @@ fn faults_of_file_stores_leave_out_the_project() {
         check_filestores(name, text);
     }
 }
+
+#[test]
+fn a_manifest_of_one_file_holds_both_halves() {
+    let registries = REGISTRIES.1;
+    let images = format!("images:\n- name: a\n  dmap:\n    {A}: [v1]\n    \"sha256:12\": []\n");
+    for (name, text) in [
+        ("single_sound", format!("{registries}{images}")),
+        (
+            "single_images_first",
+            format!("{images}{registries}imagesPath: x\n"),
+        ),
+        ("single_no_registries", images.clone()),
+        ("single_no_images", registries.to_owned()),
+        (
+            "single_images_a_mapping",
+            format!("{registries}images: {{a: b}}\n"),
+        ),
+        (
+            "single_field_unknown",
+            format!("{registries}{images}renames: []\n"),
+        ),
+        (
+            "single_registries_twice",
+            format!("{registries}{registries}{images}"),
+        ),
+        ("single_a_list", "- name: a\n".to_owned()),
+        ("single_empty", String::new()),
+        (
+            "single_tag_two_digests",
+            format!("{registries}images:\n- name: a\n  dmap:\n    {A}: [v1]\n    {B}: [v1]\n"),
+        ),
+        (
+            "single_of_files",
+            format!("{}files:\n- name: a\n  sha256: {}\n", FILESTORES.1, &A[7..]),
+        ),
+    ] {
+        check(name, &[("p.yaml", &text)]);
+    }
+    // Beside other manifests it is none: in a folder both halves have their place.
+    let text = format!("{registries}{images}");
+    check(
+        "single_in_a_folder",
+        &[("p.yaml", &text), REGISTRIES, ("images/p/images.yaml", "")],
+    );
+}
