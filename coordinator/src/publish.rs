@@ -339,7 +339,12 @@ impl Committer {
         loop {
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
-                _ = due.tick() => self.refresh().await?,
+                _ = due.tick() => {
+                    // The old checkpoint stands; readers see it age, and so do people.
+                    if let Err(error) = self.refresh().await {
+                        tracing::error!(error = %chain(&error), "the checkpoint could not be signed anew");
+                    }
+                }
                 request = self.requests.recv() => match request {
                     Some(Request { draft, reply }) => {
                         let result = self.commit(draft).await;

@@ -251,7 +251,13 @@ fn draft(
         projects: own,
         ..parsed
     };
-    let plan = catalog.read(|catalog| plan(&own, rules, catalog, &options));
+    let plan = catalog.read(|catalog| {
+        let mut plan = plan(&own, rules, catalog, &options);
+        // They came along with an image, and are in no manifest.
+        plan.removed
+            .retain(|name| !speaks_of_what_is_there(catalog, name));
+        plan
+    });
     let refused = asked_by(foreign, rules)
         .into_iter()
         .map(|asked| {
@@ -264,6 +270,18 @@ fn draft(
         refused,
         halves,
     }
+}
+
+/// Whether the name is that of a referrer whose subject is in the same repository.
+fn speaks_of_what_is_there(catalog: &Catalog, name: &Name) -> bool {
+    let Name::Root(repository, digest) = name else {
+        return false;
+    };
+    let subject = catalog
+        .ordinal(digest)
+        .and_then(|ordinal| catalog.object(ordinal)?.referrer())
+        .and_then(|referrer| catalog.ordinal(&referrer.subject));
+    subject.is_some_and(|subject| catalog.contains(repository.as_str(), subject))
 }
 
 fn standings(registered: &[Half]) -> BTreeMap<(String, HalfKind), &Half> {

@@ -198,8 +198,14 @@ async fn an_image_brings_its_closure_referrers_and_cosign_tags() {
         404
     );
 
-    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
-    assert_eq!((planned.summary().set, planned.summary().unchanged), (0, 1));
+    let prune = v1::PlanOptions {
+        prune: true,
+        ..v1::PlanOptions::default()
+    };
+    let planned = coordinator.plan(&tree, prune).await;
+    let summary = planned.summary();
+    assert_eq!((summary.set, summary.unchanged), (0, 1));
+    assert_eq!(summary.removed, 0, "what came along stays with its image");
     coordinator.stop().await;
     registry.stop().await;
 }

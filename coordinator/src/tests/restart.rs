@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use super::running::{Folders, Running, file_manifests, rule};
+use super::running::{Folders, Running, file_manifests, rule, write};
 use crate::{RunError, RunOptions, run};
 
 const FIRST: &[u8] = &[7; 100_000];
@@ -150,4 +150,45 @@ async fn a_stop_with_open_streams_is_prompt_and_orderly() {
     tokio::time::timeout(Duration::from_secs(10), coordinator.stop())
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_outlives_a_restart_and_its_trace_reaches_the_readers() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let folders = Folders::new();
+    let (tree, staging) = (folders.path("tree"), folders.path("kops"));
+    write(&staging.join("1.0/a"), b"a");
+    file_manifests(&tree, &[("1.0/a", b"a")]);
+    let config = || {
+        let endpoint = format!("file://{}", staging.display());
+        folders.config(vec![rule("gs://staging/kops", endpoint)])
+    };
+    let coordinator = Running::start(config()).await;
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    coordinator.stop().await;
+
+    let coordinator = Running::start(config()).await;
+    let mut request = tonic::Request::new(v1::PromoteRequest {
+        plan: planned.summary().plan.clone(),
+        why: String::new(),
+        source: String::new(),
+    });
+    request
+        .metadata_mut()
+        .insert("traceparent", PARENT.parse().unwrap());
+    let started = coordinator.promotion().promote(request).await.unwrap();
+    let ended = coordinator.watch(&started.into_inner().operation).await;
+    assert_eq!((ended.done.revision, ended.done.copied), (1, 1));
+
+    let watching = v1::CatalogWatchRequest { from_size: 0 };
+    let mut catalog = v1::catalog_client::CatalogClient::new(coordinator.channel.clone());
+    let mut stream = catalog.watch(watching).await.unwrap().into_inner();
+    let checkpoint = loop {
+        let message = stream.message().await.unwrap().unwrap();
+        if let Some(v1::catalog_watch_response::Kind::Checkpoint(checkpoint)) = message.kind {
+            break checkpoint;
+        }
+    };
+    assert_eq!(checkpoint.trace_parent, PARENT);
+    coordinator.stop().await;
 }
