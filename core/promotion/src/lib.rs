@@ -29,6 +29,7 @@ mod asked;
 mod canonical;
 mod conflict;
 mod finding;
+pub mod generate;
 mod manifest;
 mod mutable;
 mod outcome;

@@ -1,0 +1,517 @@
+//! Lists of images.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landfall_catalog::{Digest, Repository, Tag};
+
+use super::edit::{Edit, document, quoted, scalar, wrong};
+use super::{MergeError, Merged};
+use crate::finding::{Reporter, Source, Spot};
+use crate::manifest::images::read_images;
+use crate::manifest::yaml::{Node, Value};
+use crate::parse::Figures;
+
+/// A digest of an image, and one of the tags that it is to have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ImageRow {
+    /// Name of the image below the registries of its project.
+    pub name: Repository,
+    /// What is promoted.
+    pub digest: Digest,
+    /// Its tag.
+    pub tag: Tag,
+}
+
+/// Tags by image and digest.
+type Rows = BTreeMap<(Repository, Digest), BTreeSet<Tag>>;
+
+/// Puts tags into an `images.yaml`; `existing` is empty for a new one.
+///
+/// # Errors
+/// [`MergeError`]; then nothing of it was done.
+pub fn merge_images(existing: &str, rows: &[ImageRow]) -> Result<Merged, MergeError> {
+    let before = listed(existing);
+    let wanted: BTreeSet<&ImageRow> = rows.iter().collect();
+    let mut digests: BTreeMap<(&Repository, &Tag), Digest> = BTreeMap::new();
+    for ((name, digest), tags) in &before {
+        digests.extend(tags.iter().map(|tag| ((name, tag), *digest)));
+    }
+    let mut conflicts = Vec::new();
+    let mut new: Rows = BTreeMap::new();
+    let mut present = 0;
+    for row in &wanted {
+        match digests.insert((&row.name, &row.tag), row.digest) {
+            Some(digest) if digest != row.digest => {
+                let (name, tag) = (&row.name, &row.tag);
+                conflicts.push(format!(
+                    "`{name}:{tag}` is {digest}, and is {} now",
+                    row.digest
+                ));
+            }
+            Some(_) => present += 1,
+            None => {
+                let tags = new.entry((row.name.clone(), row.digest)).or_default();
+                tags.insert(row.tag.clone());
+            }
+        }
+    }
+    if !conflicts.is_empty() {
+        return Err(MergeError::Conflicts(conflicts));
+    }
+    let text = insert(existing, &new)?;
+    let mut expected = before;
+    for (key, tags) in new {
+        expected.entry(key).or_default().extend(tags);
+    }
+    if listed(&text) != expected {
+        return Err(MergeError::Style);
+    }
+    Ok(Merged {
+        text,
+        added: wanted.len() - present,
+        present,
+    })
+}
+
+/// The sound rows of a list.
+fn listed(text: &str) -> Rows {
+    let source = Source::new("", text, String::new());
+    let images = read_images(&source, &mut Reporter::default(), &mut Figures::default());
+    let mut rows = Rows::new();
+    for row in images.rows {
+        rows.entry((row.name, row.digest))
+            .or_default()
+            .extend(row.tags);
+    }
+    rows
+}
+
+/// An image of the list and the lines that it takes.
+struct Item<'n, 'a> {
+    name: &'n str,
+    spot: Spot,
+    /// Its rows, if they are written one a line.
+    rows: Option<&'n [(Node<'a>, Node<'a>)]>,
+    last_line: u32,
+}
+
+fn insert(existing: &str, new: &Rows) -> Result<String, MergeError> {
+    let node = document(existing)?;
+    let mut edit = Edit::new(existing);
+    let nodes = match &node.value {
+        Value::Null => &[],
+        Value::Sequence(nodes) => nodes.as_slice(),
+        Value::Scalar { .. } | Value::Mapping(_) | Value::Alias => {
+            return Err(wrong(&node, "a list of images"));
+        }
+    };
+    if new.is_empty() {
+        return Ok(edit.finish());
+    }
+    let indent = match nodes.first() {
+        Some(first) => edit.dash(first.spot).ok_or(MergeError::Style)?,
+        None => "",
+    };
+    let items = items(&edit, nodes);
+    // What no item of the list can take becomes an item of its own.
+    let mut fresh: BTreeMap<&Repository, Vec<String>> = BTreeMap::new();
+    for ((name, digest), tags) in new {
+        let same = || items.iter().filter(|item| item.name == name.as_str());
+        let text = digest.to_string();
+        let row = same().find_map(|item| {
+            let row = item.rows?.iter().position(|(key, _)| is(key, &text))?;
+            Some((item, row))
+        });
+        if let Some((item, row)) = row {
+            add_tags(&mut edit, item, row, tags)?;
+            continue;
+        }
+        match same().rfind(|item| item.rows.is_some()) {
+            Some(item) => add_row(&mut edit, item, &text, tags)?,
+            None => fresh.entry(name).or_default().push(row_text(&text, tags)),
+        }
+    }
+    for (name, rows) in fresh {
+        let mut lines = vec![
+            format!("{indent}- name: {}", name_text(name)),
+            format!("{indent}  dmap:"),
+        ];
+        lines.extend(rows.iter().map(|row| format!("{indent}    {row}")));
+        match (
+            items.iter().rposition(|item| item.name <= name.as_str()),
+            items.first(),
+        ) {
+            (Some(index), _) => edit.insert_lines_after(items[index].last_line, &lines),
+            (None, Some(first)) => edit.insert_lines_before(first.spot.line, &lines),
+            (None, None) => edit.insert_at_end(&lines),
+        }
+    }
+    if nodes.is_empty() && matches!(node.value, Value::Sequence(_)) {
+        edit.remove_empty_list(node.spot)?;
+    }
+    Ok(edit.finish())
+}
+
+fn items<'n, 'a>(edit: &Edit<'_>, nodes: &'n [Node<'a>]) -> Vec<Item<'n, 'a>> {
+    nodes
+        .iter()
+        .enumerate()
+        .map(|(index, node)| {
+            let next = nodes.get(index + 1).map(|next| next.spot.line);
+            let field = |wanted: &str| {
+                let Value::Mapping(pairs) = &node.value else {
+                    return None;
+                };
+                pairs
+                    .iter()
+                    .find(|(key, _)| is(key, wanted))
+                    .map(|(_, value)| value)
+            };
+            let name = match field("name").map(|name| &name.value) {
+                Some(Value::Scalar { text, .. }) => text.as_ref(),
+                _ => "",
+            };
+            let rows = match field("dmap").map(|dmap| &dmap.value) {
+                Some(Value::Mapping(pairs)) if block(edit, pairs) => Some(pairs.as_slice()),
+                _ => None,
+            };
+            Item {
+                name,
+                spot: node.spot,
+                rows,
+                last_line: edit.last_line(node.spot.line, next),
+            }
+        })
+        .collect()
+}
+
+/// Whether each row begins a line.
+fn block(edit: &Edit<'_>, pairs: &[(Node<'_>, Node<'_>)]) -> bool {
+    !pairs.is_empty()
+        && pairs.iter().all(|(key, _)| {
+            let before = edit.indent(key.spot);
+            before.is_some_and(|before| before.bytes().all(|byte| byte == b' '))
+        })
+}
+
+fn is(node: &Node<'_>, wanted: &str) -> bool {
+    matches!(&node.value, Value::Scalar { text, .. } if text == wanted)
+}
+
+/// One more row: where the rows are sorted by digest in its place, else last.
+fn add_row(
+    edit: &mut Edit<'_>,
+    item: &Item<'_, '_>,
+    digest: &str,
+    tags: &BTreeSet<Tag>,
+) -> Result<(), MergeError> {
+    let rows = item.rows.ok_or(MergeError::Style)?;
+    let keys: Vec<&str> = rows
+        .iter()
+        .map(|(key, _)| match &key.value {
+            Value::Scalar { text, .. } => text.as_ref(),
+            Value::Null | Value::Sequence(_) | Value::Mapping(_) | Value::Alias => "",
+        })
+        .collect();
+    let before = if keys.len() > 1 && keys.is_sorted() {
+        keys.iter().rposition(|key| *key <= digest)
+    } else {
+        Some(keys.len() - 1)
+    };
+    let indent = edit.indent(rows[0].0.spot).ok_or(MergeError::Style)?;
+    let line = [format!("{indent}{}", row_text(digest, tags))];
+    match before {
+        Some(index) => {
+            let last = last_line_of_row(edit, item, rows, index);
+            edit.insert_lines_after(last, &line);
+        }
+        None => edit.insert_lines_before(rows[0].0.spot.line, &line),
+    }
+    Ok(())
+}
+
+fn last_line_of_row(
+    edit: &Edit<'_>,
+    item: &Item<'_, '_>,
+    rows: &[(Node<'_>, Node<'_>)],
+    index: usize,
+) -> u32 {
+    let (key, value) = &rows[index];
+    let next = rows.get(index + 1).map(|(key, _)| key.spot.line);
+    // The last row may be followed by the item's name: tags are where it ends.
+    let next = next.or_else(|| match &value.value {
+        Value::Sequence(tags) => tags.last().map(|tag| tag.spot.line + 1),
+        Value::Null | Value::Scalar { .. } | Value::Mapping(_) | Value::Alias => None,
+    });
+    let single = key.spot.line + 1;
+    edit.last_line(key.spot.line, Some(next.unwrap_or(single)))
+        .min(item.last_line)
+}
+
+/// More tags for a row: each before the first that sorts after it.
+fn add_tags(
+    edit: &mut Edit<'_>,
+    item: &Item<'_, '_>,
+    row: usize,
+    new: &BTreeSet<Tag>,
+) -> Result<(), MergeError> {
+    let rows = item.rows.ok_or(MergeError::Style)?;
+    let (key, value) = &rows[row];
+    let tags = match &value.value {
+        Value::Sequence(tags) => tags,
+        Value::Null => {
+            let line = edit.line(key.spot.line);
+            if !line.ends_with(':') {
+                return Err(MergeError::Style);
+            }
+            let end = Spot {
+                line: key.spot.line,
+                column: u32::try_from(line.chars().count()).unwrap_or(u32::MAX - 1) + 1,
+            };
+            let at = edit.byte(end).ok_or(MergeError::Style)?;
+            edit.insert(at, format!(" [{}]", list(new)));
+            return Ok(());
+        }
+        Value::Scalar { .. } | Value::Mapping(_) | Value::Alias => return Err(MergeError::Style),
+    };
+    let text = |node: &Node<'_>| match &node.value {
+        Value::Scalar { text, .. } => text.to_string(),
+        Value::Null | Value::Sequence(_) | Value::Mapping(_) | Value::Alias => String::new(),
+    };
+    let flow = edit
+        .rest(value.spot)
+        .is_some_and(|rest| rest.starts_with('['));
+    let mut last = BTreeSet::new();
+    for tag in new {
+        let larger = tags.iter().find(|other| *text(other) > *tag.as_str());
+        match larger {
+            Some(other) if flow => {
+                let at = edit.byte(other.spot).ok_or(MergeError::Style)?;
+                edit.insert(at, format!("{}, ", quoted(tag.as_str())));
+            }
+            Some(other) => {
+                let indent = edit.dash(other.spot).ok_or(MergeError::Style)?;
+                let line = [format!("{indent}- {}", quoted(tag.as_str()))];
+                edit.insert_lines_before(other.spot.line, &line);
+            }
+            None => {
+                last.insert(tag.clone());
+            }
+        }
+    }
+    if last.is_empty() {
+        return Ok(());
+    }
+    if flow {
+        let begin = edit.byte(value.spot).ok_or(MergeError::Style)?;
+        let from = tags
+            .last()
+            .map_or(Some(begin + 1), |tag| edit.byte(tag.spot));
+        let from = from.ok_or(MergeError::Style)?;
+        let rest = edit.rest(value.spot).unwrap_or_default();
+        let end = closing(&rest[from - begin..]).ok_or(MergeError::Style)?;
+        let comma = if tags.is_empty() { "" } else { ", " };
+        edit.insert(from + end, format!("{comma}{}", list(&last)));
+    } else {
+        let tag = tags.last().ok_or(MergeError::Style)?;
+        let indent = edit.dash(tag.spot).ok_or(MergeError::Style)?;
+        let lines: Vec<String> = last
+            .iter()
+            .map(|tag| format!("{indent}- {}", quoted(tag.as_str())))
+            .collect();
+        edit.insert_lines_after(tag.spot.line, &lines);
+    }
+    Ok(())
+}
+
+/// Where the last scalar of a `[…]` ends, seen from its beginning.
+fn closing(text: &str) -> Option<usize> {
+    let mut quote = None;
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (None, '"' | '\'') => quote = Some(c),
+            (None, ']') => return Some(text[..at].trim_end().len()),
+            // No tag has a quote in it, escaped or not.
+            (Some(open), _) if open == c => quote = None,
+            (None, '\n' | '#') => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn row_text(digest: &str, tags: &BTreeSet<Tag>) -> String {
+    format!("{}: [{}]", quoted(digest), list(tags))
+}
+
+fn list(tags: &BTreeSet<Tag>) -> String {
+    let quoted: Vec<String> = tags.iter().map(|tag| quoted(tag.as_str())).collect();
+    quoted.join(", ")
+}
+
+/// Names of images are words that YAML takes for text, but for a few.
+fn name_text(name: &Repository) -> String {
+    let odd = matches!(
+        name.as_str(),
+        "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n"
+    );
+    let is_text = name
+        .as_str()
+        .bytes()
+        .any(|byte| matches!(byte, b'a'..=b'd' | b'f'..=b'z'));
+    if is_text && !odd {
+        name.to_string()
+    } else {
+        scalar(name.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn digest(content: &str) -> Digest {
+        Digest::of(content.as_bytes())
+    }
+
+    /// `name@content:tag`.
+    fn rows(list: &[&str]) -> Vec<ImageRow> {
+        list.iter()
+            .map(|text| {
+                let (name, rest) = text.split_once('@').unwrap();
+                let (content, tag) = rest.split_once(':').unwrap();
+                ImageRow {
+                    name: name.parse().unwrap(),
+                    digest: digest(content),
+                    tag: tag.parse().unwrap(),
+                }
+            })
+            .collect()
+    }
+
+    fn check(existing: &str, new: &[&str], expected: &str) {
+        // `$a` is the digest of `a`.
+        let full = |text: &str| {
+            ["a", "b", "c", "d"]
+                .iter()
+                .fold(text.to_owned(), |text, content| {
+                    text.replace(&format!("${content}"), &digest(content).to_string())
+                })
+        };
+        let merged = merge_images(&full(existing), &rows(new)).unwrap();
+        assert_eq!(merged.text, full(expected));
+        assert_eq!(merged.added + merged.present, new.len());
+        let again = merge_images(&merged.text, &rows(new)).unwrap();
+        assert_eq!((again.added, again.text), (0, merged.text));
+    }
+
+    #[test]
+    fn a_new_list_is_sorted_and_comments_above_it_stay() {
+        // By digest: that of `b` is the smaller.
+        let list = "- name: app\n  dmap:\n    \"$b\": [\"v2\", \"v2.0\"]\n    \"$a\": [\"v1\"]\n- name: zoo\n  dmap:\n    \"$c\": [\"v1\"]\n";
+        assert!(digest("b") < digest("a"));
+        let new = ["zoo@c:v1", "app@b:v2.0", "app@a:v1", "app@b:v2"];
+        check("", &new, list);
+        check(
+            "# No images yet\n",
+            &new,
+            &format!("# No images yet\n{list}"),
+        );
+        check("[]\n", &new, list);
+        check("[]", &new, &format!("\n{list}"));
+        check(
+            "# none\n[] # yet\n",
+            &new,
+            &format!("# none\n # yet\n{list}"),
+        );
+    }
+
+    #[test]
+    fn what_is_there_stays_as_it_is_written() {
+        check(
+            "# Mine.\n- name: b   # the app\n  dmap:\n    $a: [v1]\n    # newer\n    \"$c\":\n    - 'v3'   # good\n\n# another\n- dmap: {\"$d\": [v1]}\n  name: d\n",
+            &[
+                "b@a:v1.0", "b@a:u", "b@c:v4", "b@b:v2", "a@a:v1", "c@a:v1", "d@d:v1", "d@c:v2",
+            ],
+            "# Mine.\n- name: a\n  dmap:\n    \"$a\": [\"v1\"]\n- name: b   # the app\n  dmap:\n    $a: [\"u\", v1, \"v1.0\"]\n    # newer\n    \"$c\":\n    - 'v3'   # good\n    - \"v4\"\n    \"$b\": [\"v2\"]\n- name: c\n  dmap:\n    \"$a\": [\"v1\"]\n\n# another\n- dmap: {\"$d\": [v1]}\n  name: d\n- name: d\n  dmap:\n    \"$c\": [\"v2\"]\n",
+        );
+    }
+
+    #[test]
+    fn a_row_may_come_before_the_name_and_may_have_no_tags() {
+        check(
+            "- dmap:\n    \"$a\": []\n    \"$b\":\n    \"$c\": [ ]\n  name: app\n",
+            &["app@a:v1", "app@b:v2", "app@c:v3", "app@d:v4"],
+            "- dmap:\n    \"$a\": [\"v1\"]\n    \"$b\": [\"v2\"]\n    \"$c\": [\"v3\" ]\n    \"$d\": [\"v4\"]\n  name: app\n",
+        );
+    }
+
+    #[test]
+    fn rows_in_the_order_of_their_digests_stay_so() {
+        let mut digests = ["a", "b", "c"].map(|content| (digest(content), content));
+        digests.sort();
+        let [(_, first), (_, second), (_, third)] = digests;
+        check(
+            &format!(
+                "- name: app\n  dmap:\n    \"${first}\": [\"v1\"]\n    \"${third}\": [\"v3\"]\n"
+            ),
+            &[&format!("app@{second}:v2")],
+            &format!(
+                "- name: app\n  dmap:\n    \"${first}\": [\"v1\"]\n    \"${second}\": [\"v2\"]\n    \"${third}\": [\"v3\"]\n"
+            ),
+        );
+    }
+
+    #[test]
+    fn a_tag_never_gets_a_second_digest() {
+        let existing = format!("- name: app\n  dmap:\n    {}: [v1]\n", digest("a"));
+        let error = merge_images(&existing, &rows(&["app@b:v1", "app@b:v2"])).unwrap_err();
+        assert!(matches!(error, MergeError::Conflicts(all) if all.len() == 1));
+    }
+
+    #[test]
+    fn what_cannot_be_added_to_is_refused_and_faults_that_are_there_stay() {
+        let flow = format!("[{{name: app, dmap: {{\"{}\": [v1]}}}}]\n", digest("a"));
+        assert_eq!(
+            merge_images(&flow, &rows(&["b@a:v1"])),
+            Err(MergeError::Style)
+        );
+        for text in ["images: []\n", "- {\n"] {
+            let error = merge_images(text, &rows(&["b@a:v1"])).unwrap_err();
+            assert!(
+                matches!(error, MergeError::Unreadable { .. }),
+                "{text}: {error:?}"
+            );
+        }
+        let faulty = "- name: app\n  dmap:\n    \"sha256:12\": [\"v1\"]\n";
+        let merged = merge_images(faulty, &rows(&["app@a:v1"])).unwrap();
+        assert!(merged.text.starts_with(faulty));
+    }
+
+    proptest! {
+        /// The lines of the list are still there, but for tags that were added to
+        /// some of them; and nothing else is said.
+        #[test]
+        fn merging_adds_and_changes_nothing_else(
+            old in proptest::collection::btree_set(("[a-c]", 0_u8..4, 0_u8..3), 0..10),
+            new in proptest::collection::btree_set(("[a-c]", 0_u8..4, 0_u8..3), 0..10),
+        ) {
+            // A tag belongs to one digest: it has the digest in its name.
+            let list = |set: &BTreeSet<(String, u8, u8)>| -> Vec<ImageRow> {
+                let texts: Vec<String> = set
+                    .iter()
+                    .map(|(name, content, tag)| format!("{name}@{content}:v{content}.{tag}"))
+                    .collect();
+                rows(&texts.iter().map(String::as_str).collect::<Vec<_>>())
+            };
+            let existing = merge_images("# top\n", &list(&old)).unwrap().text;
+            let merged = merge_images(&existing, &list(&new)).unwrap();
+            prop_assert_eq!(merged.added, new.difference(&old).count());
+            let at_once: BTreeSet<_> = old.union(&new).cloned().collect();
+            let at_once = merge_images("# top\n", &list(&at_once)).unwrap();
+            prop_assert_eq!(listed(&merged.text), listed(&at_once.text));
+        }
+    }
+}
