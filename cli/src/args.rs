@@ -92,7 +92,8 @@ pub(crate) struct CoordinatorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ValidateArgs {
-    /// A root of manifests, or a folder that holds several.
+    /// A root of manifests, a folder that holds several, or one file with the
+    /// registries and images of a project.
     pub(crate) dir: PathBuf,
     /// Quarantines bad entries and reports them instead of refusing everything.
     #[arg(long)]
@@ -104,6 +105,16 @@ pub(crate) struct ValidateArgs {
     /// it, `.landfall-acknowledged.toml` in DIR, if it is there.
     #[arg(long, value_name = "FILE")]
     pub(crate) acknowledged: Option<PathBuf>,
+    /// In a git checkout: refuses a change since this commit that touches both the
+    /// registries or file stores and the lists of images or files.
+    #[arg(long, value_name = "REV")]
+    pub(crate) base: Option<String>,
+    /// Wants an OWNERS file beside every list of images or files.
+    #[arg(long)]
+    pub(crate) owners: bool,
+    /// Writes the findings to a file too, as SARIF 2.1.0 for code review.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sarif: Option<PathBuf>,
     /// Findings as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

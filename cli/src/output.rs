@@ -1,6 +1,7 @@
 //! What is printed: tables for people, JSON for programs, progress for long work.
 
 pub(crate) mod progress;
+pub(crate) mod sarif;
 pub(crate) mod table;
 
 use std::io::{self, Write};

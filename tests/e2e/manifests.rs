@@ -4,13 +4,18 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{content::Manifests, finish, process::landfall};
+use crate::support::{
+    content::{Manifests, PROJECT},
+    finish, ok,
+    process::landfall,
+};
 
 /// Generous, because this is an unoptimised build on a busy machine; the figures
 /// of `bench/run plan` are the ones that count.
@@ -47,32 +52,153 @@ fn json(arguments: &[&str], dir: &Path) -> (Option<i32>, Value) {
     (output.status.code(), value)
 }
 
-#[test]
-fn the_real_kubernetes_tree_is_validated_and_planned_offline() {
-    let Some(tree) = shared("data/k8s.io/registry.k8s.io") else {
-        return;
-    };
-    let (code, found) = json(&["validate", "--lenient"], &tree);
-    assert_eq!(found["projects"], 75);
-    assert_eq!(found["digest_rows"], 20_019);
-    assert_eq!(found["tags"], 20_086);
-    // The one 63-digit digest is quarantined, told, and not acknowledged.
-    assert_eq!(found["quarantined"], 1);
-    assert_eq!(code, Some(1));
-    let errors: Vec<&Value> = found["findings"]
+/// The findings of a severity.
+fn of<'a>(found: &'a Value, severity: &str) -> Vec<&'a Value> {
+    found["findings"]
         .as_array()
         .unwrap()
         .iter()
-        .filter(|finding| finding["severity"] == "error")
+        .filter(|finding| finding["severity"] == severity)
+        .collect()
+}
+
+/// Acknowledges whatever fails, as a person would from what was printed.
+fn acknowledge(found: &Value, file: &Path) {
+    let text: String = of(found, "error")
+        .iter()
+        .map(|finding| {
+            format!(
+                "[[acknowledged]]\nhash = {}\nrule = {}\nwhy = \"published like this\"\nwho = \"release team\"\n\n",
+                finding["hash"], finding["rule"]
+            )
+        })
         .collect();
-    assert_eq!(errors.len(), 1, "{errors:?}");
-    assert!(errors[0]["line"].as_u64() > Some(1), "{errors:?}");
+    fs::write(file, text).unwrap();
+}
+
+/// Strict fails and so does lenient; once the faults are acknowledged, both pass
+/// and still print them.
+fn fails_until_acknowledged(tree: &Path, rule: &str, count: usize) -> Value {
+    let scratch = TempDir::new().unwrap();
+    let (strict, _) = json(&["validate"], tree);
+    let (lenient, found) = json(&["validate", "--lenient"], tree);
+    assert_eq!((strict, lenient), (Some(1), Some(1)), "{found}");
+    let errors = of(&found, "error");
+    assert_eq!(errors.len(), count, "{errors:?}");
+    assert_eq!(of(&found, "warning").len(), 0, "{found}");
+    for error in &errors {
+        assert_eq!(error["rule"], rule);
+        assert!(error["line"].as_u64() > Some(1), "{error}");
+    }
+
+    let file = scratch.path().join("known.toml");
+    acknowledge(&found, &file);
+    let known = file.to_str().unwrap();
+    for arguments in [
+        &["validate", "--acknowledged", known][..],
+        &["validate", "--lenient", "--acknowledged", known][..],
+        &["plan", "--acknowledged", known][..],
+    ] {
+        let (code, still) = json(arguments, tree);
+        assert_eq!(code, Some(0), "{arguments:?}: {still}");
+        let errors = of(&still, "error");
+        assert_eq!(errors.len(), count, "{arguments:?}");
+        assert!(errors.iter().all(|error| error["acknowledged"] == true));
+    }
+    let text = finish(
+        landfall()
+            .args(["validate", "--acknowledged", known])
+            .arg(tree),
+    );
+    let text = String::from_utf8_lossy(&text.stdout);
+    let told = text.matches("= acknowledged by release team: published like this");
+    assert_eq!(told.count(), count, "{text}");
+    found
+}
+
+#[test]
+fn the_real_registry_tree_has_one_known_fault_and_is_planned_offline() {
+    let Some(tree) = shared("data/k8s.io/registry.k8s.io") else {
+        return;
+    };
+    let found = fails_until_acknowledged(&tree, "malformed-digest", 1);
+    assert_eq!(found["projects"], 75);
+    assert_eq!(found["digest_rows"], 20_019);
+    assert_eq!(found["tags"], 20_086);
+    assert_eq!(found["quarantined"], 1);
+    let deprecated = of(&found, "note")
+        .iter()
+        .filter(|note| note["rule"] == "deprecated-field")
+        .count();
+    assert_eq!(deprecated, 4);
 
     let (_, plan) = json(&["plan"], &tree);
     assert_eq!(plan["projects"], 75);
     assert_eq!(plan["refused"], 0);
     assert_eq!(plan["destination_edges"], 720_478);
     assert_eq!(plan["bytes_to_copy"], Value::Null);
+}
+
+#[test]
+fn the_real_artifacts_tree_has_six_paths_with_conflicting_hashes() {
+    let Some(tree) = shared("data/k8s.io/artifacts") else {
+        return;
+    };
+    let found = fails_until_acknowledged(&tree, "conflicting-hashes", 6);
+    assert_eq!(found["files"], 4_024);
+    // Six paths, each promoted by five releases.
+    assert_eq!(found["quarantined"], 30);
+    for error in of(&found, "error") {
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("5 different hashes"), "{message}");
+    }
+    let (_, plan) = json(&["plan"], &tree);
+    assert_eq!(plan["set"], 3_937 - 6);
+}
+
+#[test]
+fn known_faults_of_a_tree_that_looks_like_it_are_acknowledged() {
+    let dir = TempDir::new().unwrap();
+    let mut manifests = Manifests::new(dir.path());
+    let digest = |content: &str| landfall_catalog::Digest::of(content.as_bytes()).to_string();
+    manifests.image("good", &digest("good"), "v1");
+    manifests.image("bad", "sha256:23eb4b17", "v1");
+    fails_until_acknowledged(dir.path(), "malformed-digest", 1);
+
+    // The folder's own file counts without being named, and says when it is stale.
+    let (_, found) = json(&["validate"], dir.path());
+    acknowledge(&found, &dir.path().join(".landfall-acknowledged.toml"));
+    assert_eq!(json(&["validate"], dir.path()).0, Some(0));
+    manifests.image("worse", "sha256:23eb4b18", "v1");
+    let (code, found) = json(&["validate"], dir.path());
+    assert_eq!((code, &found["failing"]), (Some(1), &1.into()), "{found}");
+    let mended = TempDir::new().unwrap();
+    Manifests::new(mended.path()).image("good", &digest("good"), "v1");
+    let known = dir.path().join(".landfall-acknowledged.toml");
+    let arguments = ["validate", "--acknowledged", known.to_str().unwrap()];
+    let (code, found) = json(&arguments, mended.path());
+    let stale = of(&found, "note");
+    assert_eq!(code, Some(0), "{found}");
+    assert!(
+        stale
+            .iter()
+            .any(|note| note["rule"] == "stale-acknowledgement"),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_further_hash_of_an_acknowledged_path_is_a_new_fault() {
+    let dir = TempDir::new().unwrap();
+    let mut manifests = Manifests::new(dir.path());
+    let digest = |content: &str| landfall_catalog::Digest::of(content.as_bytes()).to_string();
+    manifests.file("linux/tool", &digest("1"));
+    manifests.file("linux/tool", &digest("2"));
+    let (_, found) = json(&["validate"], dir.path());
+    acknowledge(&found, &dir.path().join(".landfall-acknowledged.toml"));
+    assert_eq!(json(&["validate"], dir.path()).0, Some(0));
+    manifests.file("linux/tool", &digest("3"));
+    assert_eq!(json(&["validate"], dir.path()).0, Some(1));
 }
 
 #[test]
@@ -124,8 +250,13 @@ fn wrong_use_says_what_to_do_and_exits_2() {
         "coordinator = \"http://192.0.2.1:7443\"\ndata_dir = 1\nlisten = \"0.0.0.0:1\"\nsurprise = true\n",
     )
     .unwrap();
-    let cases: [(&[&str], &Path, &[&str]); 4] = [
+    let cases: [(&[&str], &Path, &[&str]); 5] = [
         (&["validate"], empty.path(), &["promoter-manifest.yaml"]),
+        (
+            &["validate", "--acknowledged"],
+            &wrong,
+            &["required", "DIR"],
+        ),
         (&["agent", "run", "--config"], &missing, &["missing.toml"]),
         (
             &["agent", "run", "--config"],
@@ -153,4 +284,127 @@ fn wrong_use_says_what_to_do_and_exits_2() {
     // Out of reach is not wrong use.
     let output = finish(landfall().args(["status", "--coordinator", "http://127.0.0.1:1"]));
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn findings_are_written_for_code_review_with_paths_from_the_top_of_the_checkout() {
+    let checkout = TempDir::new().unwrap();
+    let top = checkout.path();
+    let mut manifests = Manifests::new(&top.join("k8s.io"));
+    manifests.image("bad", "sha256:23eb4b17", "v1");
+    ok(Command::new("git").arg("-C").arg(top).args(["init", "-q"]));
+    let file = top.join("out.sarif");
+    let arguments = ["validate", "--sarif", file.to_str().unwrap()];
+    assert_eq!(json(&arguments, &manifests.dir).0, Some(1));
+    let log: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(log["version"], "2.1.0");
+    let error = log["runs"][0]["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|result| result["level"] == "error")
+        .unwrap();
+    assert_eq!(error["ruleId"], "malformed-digest");
+    let location = &error["locations"][0]["physicalLocation"];
+    let uri = location["artifactLocation"]["uri"].as_str().unwrap();
+    assert!(top.join(uri).is_file(), "{uri}");
+    let line = location["region"]["startLine"].as_u64().unwrap();
+    let text = fs::read_to_string(top.join(uri)).unwrap();
+    let line = text
+        .lines()
+        .nth(usize::try_from(line).unwrap() - 1)
+        .unwrap();
+    assert_eq!(location["region"]["snippet"]["text"], line);
+}
+
+#[test]
+fn a_project_in_one_file_is_validated_and_planned() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("k8s-staging-x.yaml");
+    let digest = landfall_catalog::Digest::of(b"x");
+    let text = format!(
+        "registries:\n- name: gcr.io/k8s-staging-x\n  src: true\n- name: eu.example/prod/x\n\
+         images:\n- name: app\n  dmap:\n    \"{digest}\": [\"v1\", \"v2\"]\n"
+    );
+    fs::write(&file, text).unwrap();
+    let (code, found) = json(&["validate"], &file);
+    assert_eq!((code, &found["tags"]), (Some(0), &2.into()), "{found}");
+    let (code, plan) = json(&["plan"], &file);
+    assert_eq!((code, &plan["set"]), (Some(0), &2.into()), "{plan}");
+    for (arguments, file) in [
+        (&["validate"][..], dir.path().join("missing.yaml")),
+        (&["validate", "--base", "HEAD"], file),
+    ] {
+        let output = finish(landfall().args(arguments).arg(file));
+        assert_ne!(output.status.code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_change_of_both_halves_is_refused_whatever_is_acknowledged() {
+    let checkout = TempDir::new().unwrap();
+    let top = checkout.path();
+    let git = |arguments: &[&str]| {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+        ok(Command::new("git")
+            .arg("-C")
+            .arg(top)
+            .args(identity)
+            .args(arguments));
+    };
+    let mut manifests = Manifests::new(top);
+    git(&["init", "-q", "-b", "main"]);
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "base"]);
+    let base = ["validate", "--base", "main"];
+    let lenient = ["validate", "--lenient", "--base", "main"];
+    assert_eq!(json(&base, top).0, Some(0));
+
+    git(&["checkout", "-q", "-b", "change"]);
+    let digest = landfall_catalog::Digest::of(b"x").to_string();
+    manifests.image("app", &digest, "v1");
+    assert_eq!(json(&base, top).0, Some(0), "the delegated half alone");
+    let registries = format!("registry.k8s.io/manifests/{PROJECT}/promoter-manifest.yaml");
+    let mut text = fs::read_to_string(top.join(&registries)).unwrap();
+    text.push_str("- name: evil.example/prod\n");
+    fs::write(top.join(&registries), text).unwrap();
+    for committed in [false, true] {
+        if committed {
+            git(&["commit", "-q", "-a", "-m", "both"]);
+        }
+        for arguments in [&base[..], &lenient[..]] {
+            let (code, found) = json(arguments, top);
+            let errors = of(&found, "error");
+            assert_eq!((code, errors.len()), (Some(1), 1), "{found}");
+            assert_eq!(errors[0]["rule"], "mixed-halves");
+            let message = errors[0]["message"].as_str().unwrap();
+            let images = format!("registry.k8s.io/images/{PROJECT}/images.yaml");
+            assert!(
+                message.contains(&registries) && message.contains(&images),
+                "{message}"
+            );
+        }
+    }
+    let (_, found) = json(&base, top);
+    acknowledge(&found, &top.join(".landfall-acknowledged.toml"));
+    let output = finish(landfall().args(base).arg(top));
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "an excuse is no acknowledgement"
+    );
+
+    // Owners are wanted where they are asked for, and only then.
+    fs::remove_file(top.join(".landfall-acknowledged.toml")).unwrap();
+    assert_eq!(json(&["validate"], top).0, Some(0));
+    let (code, found) = json(&["validate", "--owners"], top);
+    let warnings = of(&found, "warning");
+    assert_eq!((code, warnings.len()), (Some(1), 1), "{found}");
+    assert_eq!(warnings[0]["rule"], "missing-owners");
+    fs::write(
+        top.join(format!("registry.k8s.io/images/{PROJECT}/OWNERS")),
+        "approvers: [me]\n",
+    )
+    .unwrap();
+    assert_eq!(json(&["validate", "--owners"], top).0, Some(0));
 }

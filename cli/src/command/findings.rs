@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use landfall_catalog::Digest;
-use landfall_promotion::{ACKNOWLEDGED_FILE, Acknowledgement, Acknowledgements, Finding};
+use landfall_promotion::{ACKNOWLEDGED_FILE, Acknowledgement, Acknowledgements, Finding, rules};
 use landfall_proto::v1;
 use landfall_runtime::{bounded, config};
 use serde::{Deserialize, Serialize};
@@ -39,9 +39,13 @@ impl config::Check for File {
 
 impl Known {
     /// Reads the acknowledgements of `file`, or of `.landfall-acknowledged.toml`
-    /// in `dir` if there is one.
+    /// in `dir` (or beside it, if it is a file) if there is one.
     pub(crate) fn read(file: Option<&Path>, dir: &Path) -> Result<Self, Failure> {
-        let default = dir.join(ACKNOWLEDGED_FILE);
+        let default = if dir.is_file() {
+            dir.with_file_name(ACKNOWLEDGED_FILE)
+        } else {
+            dir.join(ACKNOWLEDGED_FILE)
+        };
         let path = match file {
             Some(file) => file.to_owned(),
             None if default.is_file() => default,
@@ -99,7 +103,7 @@ impl Known {
     }
 
     /// A finding for people: as a compiler draws it, then who acknowledged it,
-    /// or, if it fails, by what hash that could be done.
+    /// or, if it fails and could be acknowledged, by what hash.
     pub(crate) fn draw(&self, finding: &Finding, fails: bool) -> String {
         let margin = " ".repeat(finding.line.to_string().len());
         match self.of(finding.rule, &finding.content_hash) {
@@ -107,7 +111,9 @@ impl Known {
                 let (who, why) = (plain(&known.who), plain(&known.why));
                 format!("{finding}\n{margin} = acknowledged by {who}: {why}")
             }
-            None if fails => format!("{finding}\n{margin} = hash: {}", finding.content_hash),
+            None if fails && finding.rule != rules::MIXED_HALVES.id => {
+                format!("{finding}\n{margin} = hash: {}", finding.content_hash)
+            }
             None => finding.to_string(),
         }
     }

@@ -21,8 +21,12 @@ const MAX_DEPTH: usize = 10;
 /// Largest configuration that is read for its `[[production]]` rules.
 const MAX_CONFIG: usize = 1 << 20;
 
-/// All manifests below a folder, in a stable order. Symbolic links are not followed.
+/// All manifests below a folder, in a stable order, or the manifest that holds
+/// both halves of a project. Symbolic links are not followed.
 pub(crate) fn read(dir: &Path) -> Result<Tree, Failure> {
+    if dir.is_file() {
+        return read_single(dir);
+    }
     let mut found = Vec::new();
     walk(dir, String::new(), 0, &mut found)?;
     if found.is_empty() {
@@ -33,24 +37,38 @@ pub(crate) fn read(dir: &Path) -> Result<Tree, Failure> {
         )));
     }
     found.sort();
-    let limit = usize::try_from(MAX_FILE_BYTES).unwrap_or(usize::MAX);
     let files = found
         .into_iter()
-        .map(|(path, file)| {
-            let bytes = bounded::read_file(&file, limit).map_err(|error| {
-                Failure::failed(&format!("cannot read {}", file.display()), &error)
-            })?;
-            let text = String::from_utf8(bytes.into()).map_err(|error| {
-                Failure::Failed(format!(
-                    "{} is not UTF-8: byte {} is not part of a character",
-                    file.display(),
-                    error.utf8_error().valid_up_to()
-                ))
-            })?;
-            Ok(SourceFile { path, text })
-        })
+        .map(|(path, file)| read_file(path, &file))
         .collect::<Result<_, Failure>>()?;
     Ok(Tree { files })
+}
+
+fn read_single(file: &Path) -> Result<Tree, Failure> {
+    let name = file.file_name().and_then(|name| name.to_str());
+    match name.filter(|name| layout::single(name).is_some()) {
+        Some(name) => Ok(Tree {
+            files: vec![read_file(name.to_owned(), file)?],
+        }),
+        None => Err(Failure::Usage(format!(
+            "{} is neither a folder nor a manifest: expected PROJECT.yaml with registries and images",
+            file.display()
+        ))),
+    }
+}
+
+fn read_file(path: String, file: &Path) -> Result<SourceFile, Failure> {
+    let limit = usize::try_from(MAX_FILE_BYTES).unwrap_or(usize::MAX);
+    let bytes = bounded::read_file(file, limit)
+        .map_err(|error| Failure::failed(&format!("cannot read {}", file.display()), &error))?;
+    let text = String::from_utf8(bytes.into()).map_err(|error| {
+        Failure::Failed(format!(
+            "{} is not UTF-8: byte {} is not part of a character",
+            file.display(),
+            error.utf8_error().valid_up_to()
+        ))
+    })?;
+    Ok(SourceFile { path, text })
 }
 
 fn walk(

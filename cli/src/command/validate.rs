@@ -1,13 +1,15 @@
 //! `landfall validate`: findings in promotion manifests, offline.
 
+use std::path::Path;
+
 use landfall_promotion::{Figures, Finding, Severity};
 use serde_json::json;
 
-use super::{findings::Known, manifests};
+use super::{change, findings::Known, manifests};
 use crate::{
     args::ValidateArgs,
     failure::{Failure, Verdict},
-    output,
+    output::{self, sarif},
 };
 
 pub(crate) fn run(args: ValidateArgs) -> Result<Verdict, Failure> {
@@ -23,6 +25,11 @@ pub(crate) fn run(args: ValidateArgs) -> Result<Verdict, Failure> {
         &landfall_promotion::PlanOptions::default(),
     );
     let mut findings = plan.findings;
+    findings.extend(about_the_change(&args)?);
+    if args.owners {
+        let present = |path: &str| args.dir.join(path).is_file();
+        findings.extend(landfall_promotion::missing_owners(&tree, present));
+    }
     findings.extend(known.stale(&findings));
     let report = Report {
         stats: &parsed.stats,
@@ -30,6 +37,9 @@ pub(crate) fn run(args: ValidateArgs) -> Result<Verdict, Failure> {
         known: &known,
         lenient: args.lenient,
     };
+    if let Some(file) = &args.sarif {
+        report.sarif(file, &args.dir)?;
+    }
     if args.json {
         report.json()?;
     } else {
@@ -40,6 +50,21 @@ pub(crate) fn run(args: ValidateArgs) -> Result<Verdict, Failure> {
     } else {
         Verdict::Incomplete
     })
+}
+
+/// Whether a change touches both halves.
+fn about_the_change(args: &ValidateArgs) -> Result<Option<Finding>, Failure> {
+    let Some(base) = &args.base else {
+        return Ok(None);
+    };
+    if args.dir.is_file() {
+        return Err(Failure::Usage(format!(
+            "--base: {} holds both halves in one file; give a folder with the two apart",
+            args.dir.display()
+        )));
+    }
+    let changes = change::since(&args.dir, base)?;
+    Ok(landfall_promotion::separation(&changes))
 }
 
 /// What was found, and how it is judged.
@@ -82,6 +107,25 @@ impl Report<'_> {
             "ok": self.failing() == 0,
         }))?;
         Ok(())
+    }
+
+    fn sarif(&self, file: &Path, dir: &Path) -> Result<(), Failure> {
+        let folder = if dir.is_file() {
+            dir.parent()
+        } else {
+            Some(dir)
+        };
+        let folder = folder
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let prefix = change::path_in_checkout(folder).unwrap_or_default();
+        let judged = self.findings.iter().map(|finding| {
+            let known = self.known.of(finding.rule, &finding.content_hash);
+            (finding, known)
+        });
+        let log = sarif::log(judged, &prefix).to_string();
+        std::fs::write(file, log)
+            .map_err(|error| Failure::failed(&format!("cannot write {}", file.display()), &error))
     }
 
     fn text(&self) -> Result<(), Failure> {

@@ -88,10 +88,7 @@ impl<'a> Edit<'a> {
     pub(super) fn insert_lines_after(&mut self, line: u32, lines: &[String]) {
         match self.starts.get(line as usize) {
             Some(byte) => self.insert(*byte, joined(lines, self.newline)),
-            None => {
-                let text = joined(lines, self.newline);
-                self.insert(self.text.len(), format!("{}{text}", self.newline));
-            }
+            None => self.insert_at_end(lines),
         }
     }
 
@@ -104,7 +101,9 @@ impl<'a> Edit<'a> {
 
     pub(super) fn insert_at_end(&mut self, lines: &[String]) {
         let text = joined(lines, self.newline);
-        let complete = self.text.is_empty() || self.text.ends_with('\n');
+        let end = self.text.len();
+        let continues = self.insertions.iter().any(|(byte, _)| *byte == end);
+        let complete = continues || self.text.is_empty() || self.text.ends_with('\n');
         let between = if complete { "" } else { self.newline };
         self.insert(self.text.len(), format!("{between}{text}"));
     }

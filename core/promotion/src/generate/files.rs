@@ -235,6 +235,16 @@ mod tests {
     }
 
     #[test]
+    fn a_last_line_without_an_end_gets_one() {
+        let cut = format!("files:\n{}", entry("v1/a"));
+        let merged = merge_files(cut.trim_end(), &entries(&["v1/b", "v1/c"])).unwrap();
+        assert_eq!(
+            merged.text,
+            format!("{cut}{}{}", entry("v1/b"), entry("v1/c"))
+        );
+    }
+
+    #[test]
     fn a_path_never_gets_a_second_hash() {
         let existing = format!(
             "files:\n- name: v1/a\n  sha256: {}\n",
