@@ -1,15 +1,40 @@
 //! Whether a revision contradicts the state or itself, before it changes
 //! anything but the table of objects, which can be taken back.
+//!
+//! The same rules run in two ways that differ in where new objects go: into the
+//! table, when the revision is about to be applied and nothing should be done
+//! twice; or into a list beside it, when it is only asked about.
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Catalog, FoldError, FoldFault, MAX_NAMES};
+use super::names::Names;
+use super::{Catalog, FoldError, FoldFault, MAX_EDGES, MAX_NAMES, MAX_OBJECTS, Objects};
 use crate::digest::Digest;
 use crate::entry::{Commit, Entry};
+use crate::liveness::Liveness;
 use crate::name::Name;
-use crate::object::Ordinal;
+use crate::object::{Object, Ordinal};
 
 impl Catalog {
+    /// Whether [`Catalog::apply`] would take these entries; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The error that `apply` would give.
+    pub fn check(&self, entries: &[Entry]) -> Result<(), FoldError> {
+        self.check_commit(entries)?;
+        let rules = Rules {
+            names: &self.names,
+            liveness: &self.liveness,
+            objects: Beside {
+                table: &self.objects,
+                added: HashMap::new(),
+                edges: self.objects.edge_count(),
+            },
+        };
+        rules.check(self.log_size, entries)
+    }
+
     /// The commit that ends `entries`, if it is the only one and the next one.
     pub(super) fn check_commit<'a>(&self, entries: &'a [Entry]) -> Result<&'a Commit, FoldError> {
         let at = |index: usize, fault| FoldError {
@@ -39,7 +64,84 @@ impl Catalog {
         &mut self,
         entries: &[Entry],
     ) -> Result<(), FoldError> {
-        let first = self.log_size;
+        let rules = Rules {
+            names: &self.names,
+            liveness: &self.liveness,
+            objects: &mut self.objects,
+        };
+        rules.check(self.log_size, entries)
+    }
+}
+
+/// Where the objects of a revision go while it is checked.
+trait Table {
+    /// An object that is there, or that the revision has added by now.
+    fn ordinal(&self, digest: &Digest) -> Option<Ordinal>;
+
+    /// Adds an object. On an error nothing has changed.
+    fn add(&mut self, object: &Object) -> Result<(), FoldFault>;
+}
+
+impl Table for &mut Objects {
+    fn ordinal(&self, digest: &Digest) -> Option<Ordinal> {
+        Objects::ordinal(self, digest)
+    }
+
+    fn add(&mut self, object: &Object) -> Result<(), FoldFault> {
+        self.push(object)
+    }
+}
+
+/// The objects of a revision beside the table.
+struct Beside<'c> {
+    table: &'c Objects,
+    added: HashMap<Digest, Ordinal>,
+    /// Edges of the table and of what was added.
+    edges: usize,
+}
+
+impl Table for Beside<'_> {
+    fn ordinal(&self, digest: &Digest) -> Option<Ordinal> {
+        let added = || self.added.get(digest).copied();
+        self.table.ordinal(digest).or_else(added)
+    }
+
+    /// The refusals of [`Objects::push`], in its order.
+    fn add(&mut self, object: &Object) -> Result<(), FoldFault> {
+        let next = u32::try_from(self.added.len())
+            .ok()
+            .and_then(|added| self.table.len().checked_add(added))
+            .filter(|next| *next < MAX_OBJECTS)
+            .ok_or(FoldFault::Full("objects"))?;
+        let unknown = |child: &&Digest| self.ordinal(child).is_none();
+        if let Some(child) = object.children.iter().find(unknown) {
+            return Err(FoldFault::UnknownChild {
+                parent: object.digest,
+                child: *child,
+            });
+        }
+        let edges = self.edges + object.children.len();
+        if edges > MAX_EDGES as usize {
+            return Err(FoldFault::Full("edges"));
+        }
+        if self.ordinal(&object.digest).is_some() {
+            return Err(FoldFault::DuplicateObject(object.digest));
+        }
+        self.edges = edges;
+        self.added.insert(object.digest, Ordinal::new(next));
+        Ok(())
+    }
+}
+
+/// The rules, over what they need of a catalog.
+struct Rules<'c, T> {
+    names: &'c Names,
+    liveness: &'c Liveness,
+    objects: T,
+}
+
+impl<T: Table> Rules<'_, T> {
+    fn check(mut self, first: u64, entries: &[Entry]) -> Result<(), FoldError> {
         let mut pending = Pending::of(entries);
         for (index, entry) in (first..).zip(entries) {
             self.check_entry(entry, &mut pending)
@@ -57,7 +159,7 @@ impl Catalog {
         pending: &mut Pending<'a>,
     ) -> Result<(), FoldFault> {
         match entry {
-            Entry::ObjectAdded(object) => self.objects.push(object),
+            Entry::ObjectAdded(object) => self.objects.add(object),
             Entry::NameSet { name, digest } => {
                 let ordinal = self.known(digest)?;
                 if let Name::Root(_, root) = name
@@ -75,7 +177,7 @@ impl Catalog {
                     });
                 }
                 pending.names_set += 1;
-                if self.name_count() + pending.names_set > MAX_NAMES as usize {
+                if self.names.len() + pending.names_set > MAX_NAMES as usize {
                     return Err(FoldFault::Full("names"));
                 }
                 pending.note_name(name, true);

@@ -125,6 +125,11 @@ impl Objects {
         self.records.len() as u32
     }
 
+    /// Number of edges from objects to their children.
+    pub(super) fn edge_count(&self) -> usize {
+        self.edges.len()
+    }
+
     pub(super) fn ordinal(&self, digest: &Digest) -> Option<Ordinal> {
         self.by_digest
             .find(self.seed.hash_digest(digest), |ordinal| {

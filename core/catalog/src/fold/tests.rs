@@ -285,7 +285,11 @@ proptest! {
                 entries.retain(|entry| so_far.step(entry));
             }
             entries.push(commit(model.revision + 1));
-            match (catalog.apply(&entries), model.after(&entries)) {
+            let checked = catalog.check(&entries);
+            assert_same(&catalog, &model);
+            let applied = catalog.apply(&entries);
+            prop_assert_eq!(&checked, &applied);
+            match (applied, model.after(&entries)) {
                 (Ok(()), Ok(next)) => model = next,
                 (Err(error), Err(entry)) => prop_assert_eq!(error.entry, entry),
                 (found, expected) => {
