@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -128,7 +128,7 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
     let registry = Registry::new();
     let metrics = Metrics::new(&registry)?;
     let ready = Ready::new();
-    let replayed = ready.condition("log replayed");
+    let adopted = ready.condition("store adopted");
     let shelf = SharedShelf::new(rand::random());
     let changed = Arc::new(Notify::new());
     let traced = Traced::default();
@@ -153,20 +153,13 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
             .map_or_else(|error| error.to_string(), |address| address.to_string()),
         None => "none".to_owned(),
     };
-    let announce = Announce {
-        line: Mutex::new(Some(format!(
-            "agent ready name={} http={bound}",
-            config.mirror.name
-        ))),
-        tell: options.announce,
-    };
+    let line = format!("agent ready name={} http={bound}", config.mirror.name);
+    let tell = options.announce;
     let follow = Follow {
         shelf: shelf.clone(),
         changed: Arc::clone(&changed),
         traced: traced.clone(),
         metrics: metrics.clone(),
-        replayed,
-        announce,
     };
     let follow = Arc::new(follow);
     tasks.spawn("follow", OnError::Fail, {
@@ -213,6 +206,10 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
         metrics,
         clock,
         seed: rand::random(),
+        adopted: Box::new(move || {
+            adopted.set(true);
+            tell(&line);
+        }),
     };
     tasks.spawn("fill", OnError::Fail, filler.run(shutdown.clone()));
 
@@ -236,33 +233,12 @@ fn create_dir(path: &Path) -> Result<(), RunError> {
     })
 }
 
-/// Says once that the agent is ready.
-struct Announce {
-    line: Mutex<Option<String>>,
-    tell: Box<dyn Fn(&str) + Send + Sync>,
-}
-
-impl Announce {
-    fn once(&self) {
-        let line = self
-            .line
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(line) = line {
-            (self.tell)(&line);
-        }
-    }
-}
-
 /// What the log's follower tells, put on the shelf.
 struct Follow {
     shelf: SharedShelf,
     changed: Arc<Notify>,
     traced: Traced,
     metrics: Metrics,
-    replayed: ops::Condition,
-    announce: Announce,
 }
 
 impl Follow {
@@ -278,9 +254,8 @@ impl Follow {
             } => self.apply(first, &entries, trace_parent.as_deref()),
             FollowEvent::Replayed { size } => {
                 tracing::info!(log_size = size, "the log on disk was replayed");
-                self.replayed.set(true);
+                self.shelf.write().replayed = true;
                 self.changed.notify_one();
-                self.announce.once();
             }
             FollowEvent::Checkpoint(checkpoint) => {
                 self.shelf.write().checkpoint = Some(checkpoint);

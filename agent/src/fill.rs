@@ -6,6 +6,8 @@
 
 mod fetch;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -22,7 +24,7 @@ use roaring::RoaringBitmap;
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tracing::{Instrument, Span};
 
@@ -59,6 +61,8 @@ pub(crate) struct Filler {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) seed: u64,
+    /// Called once what the store held at start is served again.
+    pub(crate) adopted: Box<dyn Fn() + Send + Sync>,
 }
 
 /// Spans of revisions that are being filled, by the objects they added: the
@@ -88,6 +92,11 @@ impl Traced {
         self.lock().get(digest).cloned().unwrap_or_else(Span::none)
     }
 
+    /// Ends the part of whatever is not to be fetched any more, or never was.
+    fn keep(&self, is_missing: impl Fn(&Digest) -> bool) {
+        self.lock().retain(|digest, _| is_missing(digest));
+    }
+
     fn end(&self, digest: &Digest) {
         self.lock().remove(digest);
     }
@@ -108,8 +117,11 @@ struct Account {
     unmatched: HashMap<Digest, u64>,
     rng: StdRng,
     fetches: JoinSet<FetchEnded>,
-    /// Something has arrived or changed since the last time names were placed.
-    unsettled: bool,
+    /// When names are to be placed and a report made: set by the first arrival
+    /// or change after the last time, and not put off by further ones.
+    settle_at: Option<Instant>,
+    /// Bytes that are wanted and not stored.
+    bytes_missing: u64,
 }
 
 impl Filler {
@@ -133,24 +145,30 @@ impl Filler {
             unmatched,
             rng: StdRng::seed_from_u64(self.seed),
             fetches: JoinSet::new(),
-            unsettled: false,
+            settle_at: None,
+            bytes_missing: 0,
         };
-        self.take_stock(&mut account);
+        let mut endpoints = self.fetcher.endpoints.clone();
         loop {
             self.start_fetches(&mut account);
-            let idle_until = account
-                .queue
-                .next_due()
-                .map(|due| due.saturating_duration_since(self.clock.now()));
+            // With all places taken, whatever is due has to wait for one.
+            let has_room = account.queue.in_flight() < CONCURRENCY;
+            let due = account.queue.next_due().filter(|_| has_room);
+            let due = due.map(|due| due.saturating_duration_since(self.clock.now()));
             tokio::select! {
+                // In this order: a store that fills fast must not starve its reports.
+                biased;
                 () = shutdown.requested() => return Ok(()),
+                () = sleep_until(account.settle_at), if account.settle_at.is_some() => {
+                    self.settle(&mut account).await;
+                }
                 () = self.changed.notified() => self.take_stock(&mut account),
+                Ok(()) = endpoints.changed() => {}
                 Some(ended) = account.fetches.join_next() => self.take(&mut account, ended),
-                () = sleep(SETTLE_INTERVAL), if account.unsettled => self.settle(&mut account).await,
-                () = sleep(idle_until.unwrap_or(STORE_PAUSE)), if idle_until.is_some() => {}
+                () = sleep(due.unwrap_or_default()), if due.is_some() => {}
             }
             // Nothing more to wait for: no reason to let the interval pass.
-            if account.unsettled && account.queue.in_flight() == 0 {
+            if account.settle_at.is_some() && account.queue.in_flight() == 0 {
                 self.settle(&mut account).await;
             }
         }
@@ -169,12 +187,24 @@ impl Filler {
             }
         }
         account.queue.refill(&missing, &mut account.rng);
-        account.unsettled = true;
+        account.bytes_missing = missing
+            .iter()
+            .filter_map(|ordinal| shelf.catalog.object(Ordinal::new(ordinal)))
+            .fold(0, |bytes, object| bytes.saturating_add(object.size()));
+        self.traced.keep(|digest| {
+            let ordinal = shelf.catalog.ordinal(digest);
+            ordinal.is_some_and(|ordinal| missing.contains(ordinal.get()))
+        });
+        account.unsettle();
         self.metrics.wanted.set(gauge(account.wanted.len()));
         self.metrics.missing.set(gauge(missing.len()));
     }
 
     fn start_fetches(&self, account: &mut Account) {
+        if self.fetcher.endpoints.borrow().is_none() {
+            // The session tells; until then there is nobody to ask.
+            return;
+        }
         while account.queue.in_flight() < CONCURRENCY {
             let Some(ordinal) = account.queue.take(self.clock.now()) else {
                 return;
@@ -230,25 +260,41 @@ impl Filler {
                 );
                 account.queue.done(ordinal);
                 account.holdings.add(ordinal);
-                account.unsettled = true;
+                account.bytes_missing = account.bytes_missing.saturating_sub(
+                    self.shelf
+                        .read()
+                        .catalog
+                        .object(ordinal)
+                        .map_or(0, |object| object.size()),
+                );
+                account.unsettle();
                 self.traced.end(&digest);
                 self.metrics.missing.dec();
             }
             Err(error) => {
                 self.metrics.failures.inc();
                 let retry_after = error.retry_after();
+                let is_news = !account.queue.is_in_vain();
                 account.queue.failed(ordinal, self.clock.now(), retry_after);
-                tracing::warn!(
-                    %digest,
-                    error = chain(&error),
-                    "not fetched; it will be tried again"
-                );
+                if is_news && account.queue.is_in_vain() {
+                    tracing::error!(
+                        error = chain(&error),
+                        "nothing can be fetched from anywhere; trying again now and then"
+                    );
+                } else if is_news {
+                    tracing::warn!(
+                        %digest,
+                        error = chain(&error),
+                        "not fetched; it will be tried again"
+                    );
+                }
             }
         }
     }
 
     /// Puts in place what has become ready, purges what was withdrawn, and reports.
     async fn settle(&self, account: &mut Account) {
+        account.settle_at = None;
         let (mut newly, placement, purge) = {
             let mut shelf = self.shelf.write();
             let newly = account.holdings.settle(&shelf.catalog);
@@ -286,7 +332,7 @@ impl Filler {
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(error = chain(&error), "names cannot be put in place");
-                sleep(STORE_PAUSE).await;
+                account.settle_at = Some(Instant::now() + STORE_PAUSE);
             }
         }
     }
@@ -320,7 +366,10 @@ impl Filler {
             Ok((through, again)) => {
                 shelf.names_through = through;
                 shelf.changed_names.extend(again);
-                account.unsettled = false;
+                if shelf.replayed && !shelf.adopted {
+                    shelf.adopted = true;
+                    (self.adopted)();
+                }
                 Ok(self.report(account, &shelf))
             }
             Err((error, again)) => {
@@ -338,15 +387,10 @@ impl Filler {
         }
         let held = &shelf.ready & shelf.catalog.live();
         let ready = &held & &account.wanted;
-        let missing = &account.wanted - &held;
         Some(Report {
             wanted: account.wanted.len(),
             ready: ready.len(),
-            bytes_missing: missing
-                .iter()
-                .filter_map(|ordinal| shelf.catalog.object(Ordinal::new(ordinal)))
-                .map(|object| object.size())
-                .fold(0, u64::saturating_add),
+            bytes_missing: account.bytes_missing,
             readiness: Readiness::from_held(
                 &held,
                 shelf.catalog.object_count(),
@@ -362,7 +406,20 @@ impl Filler {
     }
 }
 
+/// For [`tokio::select`]: the condition beside it says whether there is a time.
+async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
+    }
+}
+
 impl Account {
+    /// Something has arrived or changed.
+    fn unsettle(&mut self) {
+        self.settle_at
+            .get_or_insert_with(|| Instant::now() + SETTLE_INTERVAL);
+    }
+
     /// What is withdrawn and still in the store.
     fn withdrawn(&self, catalog: &Catalog) -> Vec<(Ordinal, Digest)> {
         catalog

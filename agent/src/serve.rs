@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header::RETRY_AFTER};
 use landfall_catalog::{Catalog, NameRecord, Ordinal};
 use landfall_content::{
     DirectoryStore,
@@ -12,7 +18,11 @@ use prometheus::Registry;
 
 use crate::shelf::{SharedShelf, Shelf};
 
-/// The routes of the mirror's content, with counters in `registry`.
+/// For an agent that has just been started and does not yet know what it holds.
+const SOON_SECONDS: &str = "1";
+
+/// The routes of the mirror's content, with counters in `registry`. Until the
+/// store has been adopted the answer is 503: a 404 would be final for clients.
 pub(crate) fn router(
     shelf: &SharedShelf,
     store: &DirectoryStore,
@@ -20,7 +30,23 @@ pub(crate) fn router(
 ) -> Result<Router, prometheus::Error> {
     let access = AccessCounters::register(registry)?;
     let visible = CatalogVisible::new(shelf.clone());
-    Ok(serve::router(store.clone(), visible, Arc::new(access)))
+    let content = serve::router(store.clone(), visible, Arc::new(access));
+    Ok(content.layer(from_fn_with_state(shelf.clone(), unless_adopted)))
+}
+
+async fn unless_adopted(
+    State(shelf): State<SharedShelf>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_adopted = shelf.read().adopted;
+    if is_adopted {
+        next.run(request).await
+    } else {
+        let headers = [(RETRY_AFTER, SOON_SECONDS)];
+        let body = "what is held here is still being read; try again\n";
+        (StatusCode::SERVICE_UNAVAILABLE, headers, body).into_response()
+    }
 }
 
 impl Shown for SharedShelf {

@@ -18,6 +18,10 @@ pub(crate) struct Shelf {
     pub(crate) ready: RoaringBitmap,
     /// Log size up to which all names of ready objects are in place.
     pub(crate) names_through: u64,
+    /// Whether the log on disk has been replayed.
+    pub(crate) replayed: bool,
+    /// Whether what the store held at start is on the shelf since then.
+    pub(crate) adopted: bool,
     /// Names whose meaning changed since they were last put in place.
     pub(crate) changed_names: Vec<Name>,
 }

@@ -62,7 +62,8 @@ fn added(content: &str, media_type: &str, children: &[&str]) -> Entry {
     })
 }
 
-fn with_commit(mut entries: Vec<Entry>, revision: u64) -> Vec<Entry> {
+/// Ends a revision.
+pub(crate) fn with_commit(mut entries: Vec<Entry>, revision: u64) -> Vec<Entry> {
     entries.push(Entry::Commit(Commit {
         revision: Revision::new(revision),
         time: 1,

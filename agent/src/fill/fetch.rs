@@ -24,6 +24,13 @@ const AGENT_HEADER: HeaderName = HeaderName::from_static("landfall-agent");
 /// How long a mirror that sent wrong bytes is left out for every object.
 const SHUNNED_FOR: Duration = Duration::from_secs(600);
 
+/// Mirrors that a request leaves out for this. With this mirror itself, and
+/// those that the source avoids by its own, a redirector takes no more.
+const MOST_SHUNNED: usize = 7;
+
+/// The origin's name among the mirrors.
+const ORIGIN: &str = "origin";
+
 /// How long a piece list may take.
 const PIECES_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -199,6 +206,7 @@ impl Fetcher {
         shunned.retain(|_, until| *until > now);
         let mut names: Vec<String> = shunned.keys().cloned().collect();
         names.sort();
+        names.truncate(MOST_SHUNNED);
         names
     }
 
@@ -208,10 +216,9 @@ impl Fetcher {
         let FaultKind::WrongBytes { .. } = fault.kind else {
             return;
         };
-        let culprit = fault.served_by.as_ref().map_or_else(
-            || fault.name.clone(),
-            |by| by.mirror.clone().unwrap_or_else(|| by.location.clone()),
-        );
+        // Without a redirector in between it was the origin, asked directly.
+        let named = fault.served_by.as_ref().and_then(|by| by.mirror.clone());
+        let culprit = named.unwrap_or_else(|| ORIGIN.to_owned());
         tracing::warn!(%digest, source = culprit, "wrong bytes; this source is left out for a while");
         self.shunned
             .lock()

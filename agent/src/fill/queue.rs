@@ -4,7 +4,7 @@
 //! objects from the origin first and then from each other.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,11 @@ use roaring::RoaringBitmap;
 /// Pause before an object that could not be fetched is tried again: doubles
 /// with every failure in a row, up to the second value.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// After this many failures of whatever objects without one success in between
+/// nothing is taken for a while: the sources are down, not the objects.
+const PATIENCE: u32 = 16;
+/// That while: doubles with every further failure, up to the second value.
+const TRUCE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
 /// What is still to be fetched.
 #[derive(Debug, Default)]
@@ -22,29 +27,46 @@ pub(crate) struct Queue {
     /// Taken from the end.
     order: Vec<u32>,
     in_flight: HashSet<u32>,
-    /// Failed objects: failures in a row and when the next try is due.
-    resting: BTreeMap<u32, (u32, Instant)>,
+    /// Failures in a row of objects that have failed.
+    failures: HashMap<u32, u32>,
+    /// Failed objects by when their next try is due.
+    resting: BTreeSet<(Instant, u32)>,
+    /// Failures of any objects since the last success.
+    in_vain: u32,
+    /// Nothing is taken before.
+    truce: Option<Instant>,
 }
 
 impl Queue {
     /// Sets what is missing now, in a new random order.
     pub(crate) fn refill(&mut self, missing: &RoaringBitmap, rng: &mut impl Rng) {
-        self.resting.retain(|object, _| missing.contains(*object));
+        self.failures.retain(|object, _| missing.contains(*object));
+        self.resting.retain(|(_, object)| missing.contains(*object));
         self.order = missing
             .iter()
-            .filter(|object| !self.in_flight.contains(object) && !self.resting.contains_key(object))
+            .filter(|object| {
+                !self.in_flight.contains(object) && !self.failures.contains_key(object)
+            })
             .collect();
         self.order.shuffle(rng);
     }
 
     /// The next object to fetch, if any is due; it counts as in flight then.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Ordinal> {
-        let object = self.order.pop().or_else(|| {
-            self.resting
-                .iter()
-                .find(|(object, (_, due))| *due <= now && !self.in_flight.contains(object))
-                .map(|(object, _)| *object)
-        })?;
+        if self.truce.is_some_and(|until| until > now) {
+            return None;
+        }
+        let object = match self.order.pop() {
+            Some(object) => object,
+            None => {
+                let (due, object) = *self.resting.first()?;
+                if due > now {
+                    return None;
+                }
+                self.resting.pop_first();
+                object
+            }
+        };
         self.in_flight.insert(object);
         Some(Ordinal::new(object))
     }
@@ -52,39 +74,49 @@ impl Queue {
     /// An object in flight has arrived.
     pub(crate) fn done(&mut self, object: Ordinal) {
         self.in_flight.remove(&object.get());
-        self.resting.remove(&object.get());
+        self.failures.remove(&object.get());
+        self.in_vain = 0;
+        self.truce = None;
     }
 
     /// An object in flight could not be fetched: it rests, longer each time,
-    /// but not less than `at_least`.
+    /// but not less than `at_least`. When nothing at all can be fetched,
+    /// everything rests.
     pub(crate) fn failed(&mut self, object: Ordinal, now: Instant, at_least: Duration) {
         self.in_flight.remove(&object.get());
-        let failures = self
-            .resting
-            .get(&object.get())
-            .map_or(0, |(failures, _)| *failures);
-        let pause = PAUSE
-            .0
-            .saturating_mul(1 << failures.min(16))
-            .min(PAUSE.1)
-            .max(at_least);
-        self.resting
-            .insert(object.get(), (failures + 1, now + pause));
+        let failures = self.failures.entry(object.get()).or_default();
+        let pause = doubled(PAUSE, *failures).max(at_least);
+        *failures += 1;
+        self.resting.insert((now + pause, object.get()));
+        self.in_vain = self.in_vain.saturating_add(1);
+        if self.in_vain >= PATIENCE {
+            self.truce = Some(now + doubled(TRUCE, self.in_vain - PATIENCE));
+        }
     }
 
-    /// When a resting object is due next.
+    /// When something that rests is due next.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.resting
-            .iter()
-            .filter(|(object, _)| !self.in_flight.contains(object))
-            .map(|(_, (_, due))| *due)
-            .min()
+        let first = self.resting.first().map(|(due, _)| *due);
+        match (self.order.is_empty(), self.truce) {
+            (true, truce) => first.map(|first| truce.map_or(first, |truce| truce.max(first))),
+            (false, truce) => truce,
+        }
+    }
+
+    /// Whether failures are so many that one more is no news.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.in_vain >= PATIENCE
     }
 
     /// Number of objects being fetched.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
+}
+
+/// `range.0` doubled so many times, at most `range.1`.
+fn doubled(range: (Duration, Duration), times: u32) -> Duration {
+    range.0.saturating_mul(1 << times.min(16)).min(range.1)
 }
 
 #[cfg(test)]
@@ -147,6 +179,31 @@ mod tests {
         assert_eq!(queue.take(due), Some(poison));
         queue.failed(poison, due, Duration::from_secs(90));
         assert_eq!(queue.next_due().unwrap() - due, Duration::from_secs(90));
+    }
+
+    #[test]
+    fn when_nothing_can_be_fetched_everything_rests_until_something_can() {
+        let now = SystemClock.now();
+        let mut queue = Queue::default();
+        queue.refill(&missing(0..1_000), &mut StdRng::seed_from_u64(1));
+        let mut tried = 0;
+        while let Some(object) = queue.take(now) {
+            queue.failed(object, now, Duration::ZERO);
+            tried += 1;
+        }
+        assert_eq!(tried, PATIENCE);
+        assert!(queue.is_in_vain());
+        let due = queue.next_due().unwrap();
+        assert!(due > now);
+        // One try a truce, ever longer, until one succeeds.
+        let object = queue.take(due).unwrap();
+        queue.failed(object, due, Duration::ZERO);
+        assert_eq!(queue.take(due), None);
+        let due = queue.next_due().unwrap();
+        let object = queue.take(due).unwrap();
+        queue.done(object);
+        assert!(queue.take(due).is_some());
+        assert!(queue.take(due).is_some());
     }
 
     #[test]
