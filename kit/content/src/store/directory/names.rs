@@ -109,7 +109,9 @@ impl DirectoryStore {
             return Err(StoreError::NotFound(*digest));
         }
         if same_file(&target, &blob)? {
-            return Ok(None);
+            // In place, but perhaps by a process that was killed before it
+            // could make that durable.
+            return Ok(target.parent().map(Path::to_owned));
         }
         if let Some(folder) = Path::new(path.as_str()).parent() {
             durable::create_folders(&self.inner.root, folder)?;
@@ -226,7 +228,11 @@ impl NamesBatch {
                 Some(digest) => self.store.link(path, digest),
             };
             match done {
-                Ok(folder) => touched.extend(folder),
+                Ok(folder) => touched.extend(folder.iter().flat_map(|folder| {
+                    let root = &self.store.inner.root;
+                    let above = folder.ancestors().take_while(move |it| it.starts_with(root));
+                    above.map(Path::to_owned)
+                })),
                 Err(error) => report.failed.push((Name::File(path.clone()), error)),
             }
         }
