@@ -6,9 +6,12 @@
 //! alone; gRPC over TLS needs an identity on both sides, and until there is
 //! one, `https://` is refused for it rather than dialled without.
 
+mod reach;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use reach::{Network, NetworkError, OutOfReach, Reach};
 use tonic::transport::{Channel, Endpoint};
 use url::{Host, Url};
 
@@ -20,8 +23,6 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an HTTP response may stay silent between two reads.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Redirects that [`http_client_following`] follows at most.
-pub const MAX_REDIRECTS: usize = 5;
 
 const USER_AGENT: &str = concat!("landfall/", env!("CARGO_PKG_VERSION"));
 
@@ -119,43 +120,26 @@ pub fn grpc_channel(url: &Url) -> Result<Channel, DialError> {
 /// read timeout; one for the whole request is the caller's to set, because
 /// how long a body may take depends on its size.
 ///
-/// # Errors
-/// [`DialError::HttpClient`].
-pub fn http_client() -> Result<reqwest::Client, DialError> {
-    build_http_client(reqwest::redirect::Policy::none())
-}
-
-/// An HTTP client that follows up to [`MAX_REDIRECTS`] redirects, but never
-/// from `https://` to `http://`. Otherwise as [`http_client`].
+/// It goes straight to where a URL says. `HTTP_PROXY` and its like in the
+/// environment are meant for other programs: a proxy reaches neither this
+/// machine's loopback nor, often, the mirrors, and what it answers in their
+/// place would be taken for what they say.
 ///
 /// # Errors
 /// [`DialError::HttpClient`].
-pub fn http_client_following() -> Result<reqwest::Client, DialError> {
-    build_http_client(reqwest::redirect::Policy::custom(|attempt| {
-        let from_tls = attempt
-            .previous()
-            .last()
-            .is_some_and(|previous| previous.scheme() == "https");
-        if from_tls && attempt.url().scheme() != "https" {
-            attempt.error("redirect from https:// to a plain-text URL")
-        } else if attempt.previous().len() > MAX_REDIRECTS {
-            attempt.error("too many redirects")
-        } else {
-            attempt.follow()
-        }
-    }))
+pub fn http_client() -> Result<reqwest::Client, DialError> {
+    http_client_builder().build().map_err(DialError::HttpClient)
 }
 
-fn build_http_client(redirects: reqwest::redirect::Policy) -> Result<reqwest::Client, DialError> {
+fn http_client_builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(USER_AGENT)
-        .redirect(redirects)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
         .tcp_keepalive(KEEPALIVE_INTERVAL)
         .pool_idle_timeout(Duration::from_secs(60))
-        .build()
-        .map_err(DialError::HttpClient)
 }
 
 /// Refuses `http://` URLs of other machines, and what is not HTTP at all.
@@ -243,6 +227,51 @@ mod tests {
             DialError::NoIdentity { .. }
         ));
         assert!(matches!(refusal("unix:///run/x"), DialError::Scheme { .. }));
+    }
+
+    /// Set in a process of this test's own, whose environment is nobody else's.
+    const ASKED: &str = "LANDFALL_TEST_ASKED_URL";
+
+    #[tokio::test]
+    async fn a_proxy_in_the_environment_is_not_asked() {
+        if let Ok(asked) = std::env::var(ASKED) {
+            crate::install_crypto();
+            let answer = http_client().unwrap().get(asked).send().await.unwrap();
+            assert_eq!(answer.status(), http::StatusCode::NOT_FOUND);
+            return;
+        }
+        let tasks = crate::Tasks::new(crate::Shutdown::new());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let asked = format!("http://{}/", listener.local_addr().unwrap());
+        let server = crate::ops::serve(listener, axum::Router::new(), tasks.shutdown().clone());
+        tasks.spawn("server", crate::OnError::Fail, server);
+
+        // Nobody listens on a port that was just given back.
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = format!("http://{}", nobody.local_addr().unwrap());
+        drop(nobody);
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command
+            .args([
+                "--exact",
+                "dial::tests::a_proxy_in_the_environment_is_not_asked",
+            ])
+            .env(ASKED, asked);
+        for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env(name, &proxy);
+        }
+        for name in ["NO_PROXY", "no_proxy", "REQUEST_METHOD"] {
+            command.env_remove(name);
+        }
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output = output.await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
+        tasks.shutdown().trigger();
+        tasks.join(Duration::from_secs(60)).await.unwrap();
     }
 
     #[test]
