@@ -129,8 +129,8 @@ impl Request {
     /// Understands a URL's path, as it came, and its query without the question mark.
     ///
     /// The path is percent-decoded once. Refused are encoded slashes and backslashes, control characters, bytes
-    /// that are no UTF-8, empty segments, `.` and `..`, and anything above 1 KiB. Parameters that mean nothing here
-    /// are dropped.
+    /// that are no UTF-8, empty segments, `.` and `..`, and anything above 1 KiB when decoded. Parameters
+    /// that mean nothing here are dropped.
     ///
     /// # Errors
     /// When the path or the query is not acceptable, or names what cannot exist.

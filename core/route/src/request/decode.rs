@@ -6,15 +6,19 @@ use landfall_catalog::MAX_PATH_BYTES;
 
 use super::RequestError;
 
+/// Longest path as it may come, in bytes: the slash in front, and an escape for each byte of the longest path.
+const MAX_RAW_PATH_BYTES: usize = 1 + 3 * MAX_PATH_BYTES;
 /// Longest query, in bytes.
 const MAX_QUERY_BYTES: usize = 4096;
 /// Most parameters of a query.
 const MAX_PARAMETERS: usize = 64;
 
+const TOO_LONG: RequestError = RequestError::Path("is longer than 1 KiB");
+
 /// A path, decoded and without the slash in front.
 pub(super) fn path(raw: &str) -> Result<Cow<'_, str>, RequestError> {
-    if raw.len() > MAX_PATH_BYTES {
-        return Err(RequestError::Path("is longer than 1 KiB"));
+    if raw.len() > MAX_RAW_PATH_BYTES {
+        return Err(TOO_LONG);
     }
     let Some(relative) = raw.strip_prefix('/') else {
         return Err(RequestError::Path("does not begin with a slash"));
@@ -23,6 +27,9 @@ pub(super) fn path(raw: &str) -> Result<Cow<'_, str>, RequestError> {
         return Err(RequestError::Path("holds a query or a fragment"));
     }
     let decoded = decode(relative, |byte| byte == b'/').map_err(RequestError::Path)?;
+    if decoded.len() > MAX_PATH_BYTES {
+        return Err(TOO_LONG);
+    }
     if decoded.contains('\\') {
         return Err(RequestError::Path("holds a backslash"));
     }

@@ -272,3 +272,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_path_is_as_long_as_it_is_when_decoded() {
+    let longest = format!("{}/", "ø".repeat(127)).repeat(4) + "long";
+    assert_eq!(longest.len(), landfall_catalog::MAX_PATH_BYTES);
+    let escaped = |path: &str| -> String {
+        let byte = |byte: u8| match byte {
+            b'/' => "/".to_owned(),
+            other => format!("%{other:02X}"),
+        };
+        path.bytes().map(byte).collect()
+    };
+    for path in [longest.clone(), escaped(&longest)] {
+        check(&format!("/{path}"), "", &file(&longest));
+        refuse(&format!("/{path}x"), "", 400);
+        refuse(&format!("/{path}%78"), "", 400);
+    }
+}
