@@ -92,8 +92,8 @@ pub struct Candidate {
 
 /// Decides where a client is sent.
 ///
-/// The best mirror that nothing speaks against; else the origin; else, when everything that is left merely looks down,
-/// the best of that.
+/// The best mirror that nothing speaks against; else the origin, unless it looks down; else the best of the mirrors that
+/// merely look down, since more likely the probes are wrong; else nowhere.
 #[must_use]
 pub fn decide(ask: &Ask<'_>, fleet: &FleetView) -> Decision {
     if let Some(decision) = best_mirror(ask, fleet, false) {
@@ -111,9 +111,6 @@ pub fn decide(ask: &Ask<'_>, fleet: &FleetView) -> Decision {
     }
     if let Some(decision) = best_mirror(ask, fleet, true) {
         return decision;
-    }
-    if at_origin == [Ineligible::Down] {
-        return elsewhere(Target::Origin, Reason::HealthFailedOpen);
     }
     elsewhere(Target::Nothing, Reason::NothingUsable)
 }
@@ -145,11 +142,12 @@ pub fn explain(ask: &Ask<'_>, fleet: &FleetView) -> Vec<Candidate> {
             reasons,
         }
     });
+    // The health of mirrors may fail open; the origin's does not.
     let at_origin = origin_obstacles(ask, fleet);
     let origin = Candidate {
         mirror: ORIGIN.to_owned(),
         tier: Tier::Origin,
-        eligible: eligible(&at_origin),
+        eligible: at_origin.is_empty(),
         reasons: at_origin,
     };
     mirrors.chain([origin]).collect()

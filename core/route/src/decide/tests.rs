@@ -393,7 +393,9 @@ fn health_fails_open_only_when_the_origin_is_no_way_out() {
     down.mirrors
         .iter_mut()
         .for_each(|m| m.readiness = readiness(OBJECT, 0));
-    check(&client("NO"), &down, "origin origin health-failed-open");
+    check(&client("NO"), &down, "nothing origin nothing-usable");
+    down.origin_health = Health::Unknown;
+    check(&client("NO"), &down, "origin origin no-mirror-ready");
     down.origin_url.clear();
     check(&client("NO"), &down, "nothing origin nothing-usable");
 }

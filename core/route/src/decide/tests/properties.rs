@@ -67,7 +67,7 @@ fn some_fleet() -> impl Strategy<Value = FleetView> {
         Just("http://origin.example"),
         Just("")
     ];
-    let health = prop::sample::select(&[Health::Up, Health::Down][..]);
+    let health = prop::sample::select(&[Health::Up, Health::Unknown, Health::Down][..]);
     (prop::collection::vec(some_mirror(), 0..12), origin, health).prop_map(
         |(mut mirrors, origin, origin_health)| {
             for (number, mirror) in mirrors.iter_mut().enumerate() {
@@ -154,6 +154,27 @@ proptest! {
             prop_assert!(!fleet.origin_url.is_empty());
             prop_assert!(!client.secure || fleet.origin_url.starts_with("https://"));
             prop_assert!(!client.avoid.iter().any(|name| name == ORIGIN));
+            prop_assert!(fleet.origin_health != Health::Down);
+        }
+    }
+
+    /// The four steps: a mirror that nothing speaks against, the origin, a mirror that looks down, nowhere.
+    #[test]
+    fn each_way_out_is_taken_only_when_the_one_before_is_closed(fleet in some_fleet(), client in some_client()) {
+        let candidates = client.ask(|ask| explain(ask, &fleet));
+        let (origin, mirrors) = candidates.split_last().unwrap();
+        let any = |wanted: &[Ineligible]| mirrors.iter().any(|mirror| mirror.reasons == wanted);
+        let healthy = any(&[]);
+        let at_origin = origin.reasons.is_empty();
+        let looks_down = any(&[Ineligible::Down]);
+        let decision = client.decide(&fleet);
+        match decision.target {
+            Target::Mirror(_) if decision.reason == Reason::HealthFailedOpen => {
+                prop_assert!(looks_down && !healthy && !at_origin);
+            }
+            Target::Mirror(_) => prop_assert!(healthy),
+            Target::Origin => prop_assert!(at_origin && !healthy),
+            Target::Nothing => prop_assert!(!healthy && !at_origin && !looks_down),
         }
     }
 
