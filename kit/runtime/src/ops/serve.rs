@@ -1,5 +1,7 @@
 //! The HTTP/1.1 server loop: bounded, and with an end.
 
+mod stall;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
+use self::stall::WithoutStalls;
 use crate::Shutdown;
 
 /// How long to wait after the operating system refused to accept: it is out
@@ -31,16 +34,20 @@ pub struct ServeLimits {
     /// How long a client may take for the head of a request, which is also
     /// how long a connection may stay idle.
     pub head_timeout: Duration,
+    /// How long a client may take nothing of an answer that is ready for it:
+    /// then the connection is closed.
+    pub stall_timeout: Duration,
     /// How long requests under way may take after the shutdown request.
     pub drain: Duration,
 }
 
 impl Default for ServeLimits {
-    /// 8,192 connections, 30 s for a head, 5 s to drain.
+    /// 8,192 connections, 30 s for a head, 60 s without progress, 5 s to drain.
     fn default() -> Self {
         Self {
             connections: 8_192,
             head_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(60),
             drain: Duration::from_secs(5),
         }
     }
@@ -79,7 +86,7 @@ pub async fn serve_within(
             peer,
             router: router.clone(),
             shutdown: shutdown.clone(),
-            head_timeout: limits.head_timeout,
+            limits,
             _permit: permit,
         };
         connections.spawn(connection.serve());
@@ -113,7 +120,7 @@ struct Connection {
     peer: SocketAddr,
     router: Router,
     shutdown: Shutdown,
-    head_timeout: Duration,
+    limits: ServeLimits,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -123,6 +130,7 @@ impl Connection {
             tracing::debug!(%error, "connection is gone already");
             return;
         }
+        let stream = WithoutStalls::new(self.stream, self.limits.stall_timeout);
         let (router, peer) = (self.router, self.peer);
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
@@ -131,8 +139,8 @@ impl Connection {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.head_timeout)
-            .serve_connection(TokioIo::new(self.stream), service);
+            .header_read_timeout(self.limits.head_timeout)
+            .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             result = connection.as_mut() => result,
@@ -166,12 +174,14 @@ mod tests {
         release: Arc<Notify>,
     }
 
-    /// `/peer` answers at once; `/slow` says that it was entered, and waits.
+    /// `/peer` answers at once; `/slow` says that it was entered, and waits;
+    /// `/endless` sends for as long as somebody reads.
     async fn serve_sample(limits: ServeLimits) -> Served {
         let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let router = Router::new()
             .route("/peer", get(peer))
             .route("/slow", get(slow))
+            .route("/endless", get(endless))
             .with_state((Arc::clone(&entered), Arc::clone(&release)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -197,6 +207,11 @@ mod tests {
         entered.notify_one();
         release.notified().await;
         "done"
+    }
+
+    async fn endless(_gate: State<Gate>) -> Body {
+        let chunk = || Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[b'x'; 65_536]));
+        Body::from_stream(futures::stream::repeat_with(chunk))
     }
 
     async fn send(address: SocketAddr, path: &str) -> TcpStream {
@@ -260,6 +275,39 @@ mod tests {
         let served = serve_sample(limits).await;
         let silent = TcpStream::connect(served.address).await.unwrap();
         read_to_end(silent).await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_stops_reading_gives_up_its_place() {
+        let limits = ServeLimits {
+            connections: 1,
+            stall_timeout: Duration::from_millis(50),
+            ..ServeLimits::default()
+        };
+        let served = serve_sample(limits).await;
+        let reads_nothing = send(served.address, "/endless").await;
+        let mut second = send(served.address, "/peer").await;
+        let mut byte = [0];
+        let served_then = tokio::time::timeout(LONG, second.read(&mut byte)).await;
+        assert_eq!(served_then.unwrap().unwrap(), 1);
+        drop(reads_nothing);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_on_is_served_for_as_long_as_it_does() {
+        let limits = ServeLimits {
+            stall_timeout: Duration::from_millis(200),
+            ..ServeLimits::default()
+        };
+        let served = serve_sample(limits).await;
+        let mut stream = send(served.address, "/endless").await;
+        let mut bytes = vec![0; 1 << 20];
+        let mut pauses = tokio::time::interval(Duration::from_millis(20));
+        // Longer than the limit as a whole, and never still for as long as it.
+        for _ in 0..20 {
+            pauses.tick().await;
+            stream.read_exact(&mut bytes).await.unwrap();
+        }
     }
 
     #[tokio::test]
