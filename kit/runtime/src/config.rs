@@ -18,7 +18,6 @@
 
 mod collect;
 mod http_url;
-mod quantity;
 mod read_fault;
 mod reader;
 mod tree;
@@ -29,7 +28,6 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 pub use http_url::{HttpUrl, HttpUrlError};
-pub use quantity::{Bandwidth, ByteSize, QuantityError};
 
 use crate::bounded;
 

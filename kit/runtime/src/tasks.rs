@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ pub enum TaskFailure {
         /// The panic's message.
         message: String,
     },
-    /// Some tasks had not ended when the deadline passed. Asynchronous ones
+    /// Some tasks had not ended when the deadline passed. They
     /// were aborted; blocking ones may still be running.
     #[error("tasks did not stop in time: {}", tasks.join(", "))]
     Unfinished {
@@ -167,25 +167,6 @@ impl Tasks {
         )]
         let handle = tokio::spawn(task);
         shared.remember_abort_handle(id, handle.abort_handle());
-    }
-
-    /// Starts blocking work on tokio's blocking threads. It cannot be
-    /// aborted: long work must look at the shutdown by itself.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
-    pub fn spawn_blocking<F, T>(&self, name: impl Into<String>, on_error: OnError, work: F)
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: TaskOutput,
-    {
-        let Some(registration) = self.register(name.into()) else {
-            return;
-        };
-        tokio::task::spawn_blocking(move || {
-            let result = catch_unwind(AssertUnwindSafe(|| work().into_result()));
-            registration.finish(on_error, result);
-        });
     }
 
     /// The names of the tasks that are running, sorted.

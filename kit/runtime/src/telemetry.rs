@@ -19,8 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt};
 
 pub use propagation::{
-    extract_trace_parent, grpc_server_span, inject_trace_parent, inject_trace_parent_into,
-    set_parent, trace_parent,
+    extract_trace_parent, grpc_server_span, inject_trace_parent_into, set_parent, trace_parent,
 };
 
 /// How long one export of spans, and the flush at the end, may take.

@@ -29,8 +29,8 @@ struct Listen {
 #[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
 struct Limits {
-    bandwidth: Option<Bandwidth>,
-    disk: Option<ByteSize>,
+    log: Option<String>,
+    address: Option<std::net::IpAddr>,
     workers: u16,
 }
 
@@ -79,7 +79,7 @@ name = "sample"
 public_url = "http://127.0.0.1:1/"
 listen = { grpc = "127.0.0.1:2" }
 [limits]
-disk = "500 GB"
+address = "192.0.2.1"
 [[mirror]]
 name = "a"
 serves = "everything"
@@ -111,10 +111,7 @@ fn a_file_alone_is_a_configuration() {
     let sample = read(GOOD, &[], &[]).unwrap();
     assert_eq!(sample.name, "sample");
     assert_eq!(sample.listen.http, None);
-    assert_eq!(
-        sample.limits.disk.map(ByteSize::bytes),
-        Some(500_000_000_000)
-    );
+    assert_eq!(sample.limits.address, "192.0.2.1".parse().ok());
     assert_eq!(sample.mirror[0].serves, Serves::Everything);
 }
 
@@ -136,10 +133,7 @@ fn the_environment_outweighs_the_file_and_flags_outweigh_both() {
     assert_eq!(sample.listen.grpc, "127.0.0.1:5".parse().unwrap());
     assert_eq!(sample.name, "2026");
     assert_eq!(sample.limits.workers, 7);
-    assert_eq!(
-        sample.limits.disk.map(ByteSize::bytes),
-        Some(500_000_000_000)
-    );
+    assert_eq!(sample.limits.address, "192.0.2.1".parse().ok());
     let names: Vec<&str> = sample.mirror.iter().map(|m| m.name.as_str()).collect();
     assert_eq!(names, ["b", "c"]);
     let store = sample.store.unwrap();
@@ -160,8 +154,8 @@ nmae = "sample"
 public_url = "ftp://example.org"
 listen = { grpc = "nonsense", htp = 1 }
 [limits]
-disk = "12 parsecs"
-bandwidth = 100
+address = "12 parsecs"
+log = 100
 workers = 70000
 [[mirror]]
 name = "a"
@@ -190,8 +184,8 @@ odd = "two"
             "sample.toml:4:1: `public_url`: must be an http:// or https:// URL with a host",
             "sample.toml:5:12: `listen.grpc`: invalid socket address syntax",
             "sample.toml:5:31: unknown key `listen.htp`: did you mean `http`?",
-            "sample.toml:7:1: `limits.disk`: must be a number and a unit, as in \"500 GB\" or \"1.5 TiB\"",
-            "sample.toml:8:1: `limits.bandwidth`: is integer `100`: write a string here",
+            "sample.toml:7:1: `limits.address`: invalid IP address syntax",
+            "sample.toml:8:1: `limits.log`: is integer `100`: write a string here",
             "sample.toml:9:1: `limits.workers`: integer `70000` does not fit: write a whole number from 0 to 65535 here",
             "sample.toml:12:1: `mirror[0].serves`: `some` is none of the choices: choose one of `verified`, `everything`",
             "sample.toml:13:1: `mirror[1].name` is missing: set it in the file",

@@ -45,7 +45,7 @@ async fn a_failure_that_is_only_logged_stops_nothing() {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_failure_in_async_and_in_blocking_tasks() {
+async fn a_panic_is_a_failure() {
     let tasks = Tasks::new(Shutdown::new());
     tasks.spawn("async", OnError::Fail, async {
         assert_eq!(1, 2, "sum is off");
@@ -53,13 +53,6 @@ async fn a_panic_is_a_failure_in_async_and_in_blocking_tasks() {
     let failure = tasks.join(LONG).await.unwrap_err();
     assert!(failure.to_string().contains("task async panicked"));
     assert!(failure.to_string().contains("sum is off"));
-
-    let tasks = Tasks::new(Shutdown::new());
-    tasks.spawn_blocking("blocking", OnError::Fail, || {
-        assert!("".len() > 1, "nothing there");
-    });
-    let failure = tasks.join(LONG).await.unwrap_err();
-    assert_eq!(failure.to_string(), "task blocking panicked: nothing there");
 }
 
 #[tokio::test]
@@ -88,6 +81,5 @@ async fn nothing_starts_after_the_end() {
     let tasks = Tasks::new(Shutdown::new());
     tasks.join(LONG).await.unwrap();
     tasks.spawn("late", OnError::Fail, std::future::pending::<()>());
-    tasks.spawn_blocking("later", OnError::Fail, || ());
     assert!(tasks.running().is_empty());
 }

@@ -37,18 +37,6 @@ pub fn set_parent(span: &Span, trace_parent: &str) {
     }
 }
 
-/// A client interceptor that adds the current span to each request, as in
-/// `CatalogClient::with_interceptor(channel, inject_trace_parent)`.
-///
-/// # Errors
-/// Never.
-pub fn inject_trace_parent(
-    mut request: tonic::Request<()>,
-) -> Result<tonic::Request<()>, tonic::Status> {
-    inject_trace_parent_into(request.metadata_mut());
-    Ok(request)
-}
-
 /// Adds the current span to a request's or a response's metadata.
 pub fn inject_trace_parent_into(metadata: &mut MetadataMap) {
     if let Some(value) = trace_parent().and_then(|value| value.parse().ok()) {
