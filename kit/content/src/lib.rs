@@ -9,15 +9,18 @@
 //! Invariants:
 //!
 //! - A final name (`blobs/sha256/<hex>`, a file's path, an entry of
-//!   `index.json`) appears only after the bytes behind it hashed to the digest
-//!   asked for and were fsynced. No source is trusted for more than its bytes.
+//!   `index.json`, a blob of a registry) appears only after the bytes behind it
+//!   hashed to the digest asked for and were durable: fsynced, or acknowledged
+//!   by the bucket or registry. No source is trusted for more than its bytes.
 //! - Every transfer runs in bounded memory, and everything that is read whole
 //!   (OCI documents, tokens, piece lists) has a limit.
 //! - Dropping any future or killing the process at any point leaves only
-//!   partial files behind, from which the next transfer goes on.
+//!   partial files behind, from which the next transfer goes on, or uploads that
+//!   nobody can see, which the next one removes.
 //! - Hashing and disk work happen on blocking threads.
 
 pub mod oci;
+mod pace;
 mod piece;
 pub mod serve;
 mod source;
@@ -26,13 +29,15 @@ mod store;
 mod testing;
 mod transfer;
 
+pub use pace::{Pace, Paces, Taken, Turn};
 pub use piece::{PieceHasher, PieceList, PieceListError, piece_count};
 pub use source::{
     BaseError, FileBase, FileSource, HttpSource, ObjectStoreSource, Opened, ServedBy, Source,
     SourceError, SourceErrorKind, fetch_bytes,
 };
 pub use store::{
-    DirectoryStore, NamesBatch, NamesReport, PartialWriter, StoreError, WriterOptions,
+    BucketStore, Destination, DirectoryStore, Item, NameChange, NamesBatch, NamesReport,
+    PartialWriter, RegistryStore, Store, StoreError, WriterOptions,
 };
 pub use transfer::{
     FaultKind, Fetched, SourceFault, TransferError, TransferLimits, Want, fetch_pieces, transfer,

@@ -16,4 +16,5 @@ pub use document::{
     DOCKER_LIST, DOCKER_MANIFEST, Document, DocumentError, DocumentKind, INDEX, MANIFEST,
     MAX_CHILDREN, MAX_DOCUMENT_BYTES, is_manifest,
 };
+pub(crate) use registry::Session;
 pub use registry::{RawManifest, Registry, RegistryAuth, RegistryError, RepositoryReader};

@@ -1,7 +1,26 @@
-//! Places that keep objects under their digest.
+//! Places that keep objects under their digest: a folder, a bucket, a registry.
+//! They have the same verbs and hold to the same promises, which one battery of
+//! tests asks of each.
 
+mod any;
+mod assay;
+#[cfg(test)]
+mod battery;
+mod bucket;
+mod claim;
+mod destination;
 mod directory;
 mod error;
+mod item;
+mod registry;
+mod stream;
 
+pub use any::{NameChange, Store};
+pub use bucket::BucketStore;
+pub(crate) use bucket::connect;
+pub use destination::Destination;
+pub(crate) use destination::Writer;
 pub use directory::{DirectoryStore, NamesBatch, NamesReport, PartialWriter, WriterOptions};
 pub use error::StoreError;
+pub use item::Item;
+pub use registry::RegistryStore;

@@ -20,7 +20,7 @@ use landfall_catalog::Digest;
 
 use crate::piece::{PieceList, piece_count};
 use crate::source::{ServedBy, Source, SourceError, fetch_bytes};
-use crate::store::{DirectoryStore, PartialWriter, StoreError, WriterOptions};
+use crate::store::{Destination, StoreError, Writer, WriterOptions};
 use attempt::{Attempt, Ended};
 pub use fault::{FaultKind, SourceFault, TransferError};
 
@@ -80,25 +80,26 @@ pub struct Fetched {
     pub faults: Vec<SourceFault>,
 }
 
-/// Brings one object into the store, from the first of `sources` that
+/// Brings one object to `destination`, from the first of `sources` that
 /// delivers. `progress` is told how many bytes of the object are there.
 ///
-/// Dropping the future keeps what arrived; the next call goes on from it. If
-/// another transfer of the same object is under way, this one waits for it.
+/// Dropping the future leaves nothing visible. A directory keeps what arrived,
+/// and the next call goes on from it. If another transfer of the same object is
+/// under way, this one waits for it.
 ///
 /// # Errors
 ///
 /// [`TransferError::Sources`] if no source delivers, with the fault of each;
 /// [`TransferError::Store`] if the store fails.
 pub async fn transfer(
-    store: &DirectoryStore,
+    destination: impl Into<Destination>,
     want: &Want,
     sources: &[Arc<dyn Source>],
     limits: &TransferLimits,
     progress: impl Fn(u64) + Send + Sync,
 ) -> Result<Fetched, TransferError> {
     let mut transfer = Transfer {
-        store,
+        destination: destination.into(),
         want,
         limits,
         candidates: sources
@@ -142,7 +143,7 @@ struct Candidate {
 }
 
 struct Transfer<'a> {
-    store: &'a DirectoryStore,
+    destination: Destination,
     want: &'a Want,
     limits: &'a TransferLimits,
     candidates: Vec<Candidate>,
@@ -170,10 +171,12 @@ impl Transfer<'_> {
             let mut last = None;
             while writer.position() < writer.size() {
                 let Some(index) = self.next_usable(current) else {
+                    writer.give_up().await;
                     return Err(self.exhausted());
                 };
                 if self.one_at_a_time && !self.contributors.is_empty() {
-                    writer = self.start_over(writer).await?;
+                    self.contributors.clear();
+                    writer = writer.start_over().await?;
                 }
                 self.attempts += 1;
                 let source = Arc::clone(&self.candidates[index].source);
@@ -198,7 +201,7 @@ impl Transfer<'_> {
                     }
                 }
             }
-            let committed = self.store.run(move |_| writer.commit()).await;
+            let committed = writer.commit().await;
             let (source, served_by) = last.map_or((None, None), |(index, by)| (Some(index), by));
             match committed {
                 Ok(pieces) => return Ok(self.fetched(source, served_by, pieces)),
@@ -209,31 +212,13 @@ impl Transfer<'_> {
     }
 
     /// A writer, or none if the object is there.
-    async fn writer(&self) -> Result<Option<PartialWriter>, StoreError> {
-        let claim = self.store.claim(&self.want.digest).await;
-        let Want {
-            digest,
-            size,
-            pieces,
-            make_pieces,
-        } = self.want.clone();
-        self.store
-            .run(move |store| {
-                if store.has(&digest, size)? {
-                    return Ok(None);
-                }
-                let options = WriterOptions {
-                    pieces,
-                    make_pieces,
-                };
-                store.writer_claimed(claim, size, options).map(Some)
-            })
-            .await
-    }
-
-    async fn start_over(&mut self, writer: PartialWriter) -> Result<PartialWriter, StoreError> {
-        self.contributors.clear();
-        self.store.run(move |_| writer.start_over()).await
+    async fn writer(&self) -> Result<Option<Writer>, StoreError> {
+        let options = WriterOptions {
+            pieces: self.want.pieces.clone(),
+            make_pieces: self.want.make_pieces,
+        };
+        let (digest, size) = (self.want.digest, self.want.size);
+        self.destination.writer(&digest, size, options).await
     }
 
     fn next_usable(&self, current: usize) -> Option<usize> {

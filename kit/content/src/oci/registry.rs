@@ -1,8 +1,10 @@
-//! Reading a registry (OCI distribution specification 1.1): staging, or a
-//! mirror that is one. Every answer is bounded, and what is asked for by digest
+//! A registry (OCI distribution specification 1.1): staging, or a mirror that
+//! is one. Every answer is bounded, and what is asked for by digest
 //! is checked against it.
 
 mod auth;
+mod call;
+mod push;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -11,8 +13,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LINK};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LINK};
+use http::{HeaderMap, HeaderValue, Method};
 use landfall_catalog::{Digest, MediaType, Repository, Tag};
 use landfall_runtime::bounded::read_response;
 use landfall_runtime::dial::{
@@ -23,15 +25,16 @@ use url::Url;
 
 use super::document::{DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, MAX_DOCUMENT_BYTES};
 use super::{Descriptor, Document, ManifestReader, Reference};
-use crate::source::{ServedBy, Source, SourceError, SourceErrorKind, next_hop, status_error};
+use crate::pace::{Pace, Paces};
+use crate::source::{ServedBy, Source, SourceError, SourceErrorKind};
 pub use auth::RegistryAuth;
 use auth::Tokens;
+use call::Call;
+pub(crate) use push::Session;
 use source::RegistrySource;
 
 /// [`MAX_DOCUMENT_BYTES`] for buffers.
 const MAX_DOCUMENT: usize = 4 << 20;
-/// Redirects of one request: to a bucket or CDN, and once within it.
-const REDIRECTS: u8 = 3;
 /// Pages of a list of referrers that are read.
 const MAX_PAGES: usize = 16;
 /// Referrers of one object that are looked at.
@@ -54,6 +57,7 @@ struct Inner {
     /// What precedes a repository's name in the registry's own namespace.
     prefix: String,
     tokens: Tokens,
+    pace: Pace,
 }
 
 /// Why a registry cannot be used. The configuration's fault.
@@ -99,6 +103,15 @@ impl Registry {
     ///
     /// [`RegistryError`].
     pub fn new(endpoint: &Url, auth: RegistryAuth) -> Result<Self, RegistryError> {
+        Self::paced(endpoint, auth, &Paces::default())
+    }
+
+    /// As [`Self::new`], at the pace that its host has among `paces`.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError`].
+    pub fn paced(endpoint: &Url, auth: RegistryAuth, paces: &Paces) -> Result<Self, RegistryError> {
         refuse_plain_text_elsewhere(endpoint)?;
         let prefix = endpoint.path().trim_matches('/').to_owned();
         if !prefix.is_empty() && !Repository::is_valid(&prefix) {
@@ -117,6 +130,7 @@ impl Registry {
         Ok(Self {
             inner: Arc::new(Inner {
                 tokens: Tokens::new(client.clone(), auth, &base),
+                pace: paces.of(&base),
                 client,
                 base,
                 prefix,
@@ -177,10 +191,37 @@ impl Registry {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<u64>, SourceError> {
-        let url = self.url(repository, &format!("blobs/{digest}"))?;
-        let answer = self
-            .send(Method::HEAD, url, repository, &HeaderMap::new())
-            .await;
+        self.size(repository, &format!("blobs/{digest}"), &HeaderMap::new())
+            .await
+    }
+
+    /// Length in bytes of a manifest or index of `repository`; none if it is not
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// As any request.
+    pub async fn manifest_size(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<u64>, SourceError> {
+        self.size(
+            repository,
+            &format!("manifests/{digest}"),
+            &accept_documents(),
+        )
+        .await
+    }
+
+    async fn size(
+        &self,
+        repository: &Repository,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Result<Option<u64>, SourceError> {
+        let url = self.url(repository, path)?;
+        let answer = self.send(Method::HEAD, url, repository, headers).await;
         let Some((response, by)) = none_if_absent(answer)? else {
             return Ok(None);
         };
@@ -321,50 +362,19 @@ impl Registry {
         self.send(Method::GET, url, repository, headers).await
     }
 
-    /// Sends a request, with a token if one is asked for, and follows
-    /// redirects, whose targets get neither token nor credentials. Success and
-    /// 416 are returned, everything else is an error.
+    /// Sends a request that reads; see [`call::Call`].
     async fn send(
         &self,
         method: Method,
-        mut url: Url,
+        url: Url,
         repository: &Repository,
         headers: &HeaderMap,
     ) -> Result<(reqwest::Response, ServedBy), SourceError> {
-        let scope = format!("repository:{}{repository}:pull", self.inner.prefix);
-        let mut authorization = self.inner.tokens.held(&scope);
-        let mut may_authenticate = true;
-        let mut redirects = REDIRECTS;
-        loop {
-            let by = ServedBy {
-                location: without_secrets(&url),
-                mirror: None,
-            };
-            let at_home = url.origin() == self.inner.base.origin();
-            let mut request = self.inner.client.request(method.clone(), url.clone());
-            request = request.headers(headers.clone());
-            if let Some(authorization) = authorization.clone().filter(|_| at_home) {
-                request = request.header(AUTHORIZATION, authorization);
-            }
-            let response = request.send().await.map_err(|error| {
-                SourceError::transient("the request failed")
-                    .caused_by(error.without_url())
-                    .from(&by)
-            })?;
-            let status = response.status();
-            if status == StatusCode::UNAUTHORIZED && at_home && may_authenticate {
-                may_authenticate = false;
-                let renewed = self.inner.tokens.renew(&scope, response.headers()).await;
-                authorization = Some(renewed.map_err(|error| error.from(&by))?);
-            } else if status.is_redirection() && redirects > 0 {
-                redirects -= 1;
-                url = next_hop(&url, response.headers()).map_err(|error| error.from(&by))?;
-            } else if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
-                return Ok((response, by));
-            } else {
-                return Err(status_error(status, response.headers()).from(&by));
-            }
-        }
+        let call = Call {
+            headers: headers.clone(),
+            ..Call::new(method, url, repository)
+        };
+        self.call(call).await
     }
 }
 

@@ -7,18 +7,18 @@ use futures::TryFutureExt as _;
 use http::header::CONTENT_LENGTH;
 use landfall_runtime::dial::without_secrets;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, ObjectStoreScheme, parse_url_opts};
+use object_store::{ObjectStore, ObjectStoreExt as _, ObjectStoreScheme};
 use tokio::task::spawn_blocking;
 use url::Url;
 
 use super::object::store_error;
 use super::{FileSource, HttpSource, ObjectStoreSource, Source, SourceError, SourceErrorKind};
+use crate::store::{StoreError, connect};
 
 /// Redirects that a web server may answer with.
 const REDIRECTS: u8 = 3;
 
-/// Where many files lie: `file://`, `http(s)://`, `s3://`, `gs://`, `az://`
-/// and whatever else `object_store` knows.
+/// Where many files lie: `file://`, `http(s)://`, `s3://`, `gs://`, `az://`.
 #[derive(Clone, Debug)]
 pub struct FileBase {
     place: Place,
@@ -38,7 +38,7 @@ enum Place {
 pub enum BaseError {
     /// Nothing understands that URL.
     #[error("cannot read files below {0}")]
-    Url(String, #[source] Option<object_store::Error>),
+    Url(String, #[source] Option<Box<StoreError>>),
     /// The key would lead somewhere else.
     #[error("{0:?} is not the name of a file below a base")]
     Key(String),
@@ -71,9 +71,9 @@ impl FileBase {
                 Place::Web(client.clone(), url)
             }
             _ => {
-                let (store, prefix) = parse_url_opts(url, options)
-                    .map_err(|error| BaseError::Url(name.clone(), Some(error)))?;
-                Place::Bucket(store.into(), prefix)
+                let connection = connect(url, options)
+                    .map_err(|error| BaseError::Url(name.clone(), Some(Box::new(error))))?;
+                Place::Bucket(connection.store, connection.prefix)
             }
         };
         Ok(Self { place, name })

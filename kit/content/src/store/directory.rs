@@ -16,7 +16,6 @@
 //! thread, or through [`DirectoryStore::run`].
 
 mod blobs;
-mod claim;
 mod durable;
 mod lane;
 mod names;
@@ -30,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use landfall_catalog::Digest;
 
 use super::StoreError;
-use claim::Claims;
+use super::claim::Claims;
 pub use names::{NamesBatch, NamesReport};
 pub use partial::{PartialWriter, WriterOptions};
 

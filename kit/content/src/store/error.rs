@@ -1,7 +1,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use landfall_catalog::Digest;
+
+use crate::source::{SourceError, SourceErrorKind};
+
+/// Longest text of an error that is handed on.
+const MOST_DETAIL: usize = 500;
 
 /// What went wrong in a store.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +82,30 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// A bucket or registry refused, or could not be reached. Worth another
+    /// try.
+    #[error("cannot {operation} {place}: {detail}")]
+    Remote {
+        /// What was attempted, as a verb.
+        operation: &'static str,
+        /// On what: a key or a URL, without secrets.
+        place: String,
+        /// What the other side said, without secrets.
+        detail: String,
+        /// How long it wants to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The URL names no store that can be used. The configuration's fault.
+    #[error("{url} cannot be used as a store: {why}")]
+    Url {
+        /// The URL, without secrets.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// This kind of store cannot do that.
+    #[error("{0}")]
+    Unsupported(&'static str),
     /// The blocking work did not finish: the program is stopping.
     #[error("the work on the store was cancelled")]
     Cancelled,
@@ -89,6 +119,59 @@ impl StoreError {
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
+    /// How long a bucket or registry asked to be left alone.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Remote { retry_after, .. } => *retry_after,
+            Self::Io { .. }
+            | Self::NotFound(_)
+            | Self::TooLong { .. }
+            | Self::Incomplete { .. }
+            | Self::Mismatch { .. }
+            | Self::WrongPiece { .. }
+            | Self::PieceList(_)
+            | Self::Busy(_)
+            | Self::Collision { .. }
+            | Self::Layout { .. }
+            | Self::Url { .. }
+            | Self::Unsupported(_)
+            | Self::Cancelled => None,
+        }
+    }
+
+    /// What a bucket said about `key`.
+    pub(crate) fn from_bucket(
+        operation: &'static str,
+        key: &object_store::path::Path,
+        error: &object_store::Error,
+    ) -> Self {
+        Self::Remote {
+            operation,
+            place: key.to_string(),
+            detail: without_queries(&error.to_string()),
+            retry_after: None,
+        }
+    }
+
+    /// What a registry said.
+    pub(crate) fn from_registry(operation: &'static str, place: &str, error: SourceError) -> Self {
+        let retry_after = match error.kind {
+            SourceErrorKind::Transient { retry_after } => retry_after,
+            SourceErrorKind::NotFound | SourceErrorKind::Refused | SourceErrorKind::Broken => None,
+        };
+        let mut detail = error.detail;
+        if let Some(cause) = error.cause {
+            detail = format!("{detail}: {cause}");
+        }
+        Self::Remote {
+            operation,
+            place: place.to_owned(),
+            detail,
+            retry_after,
+        }
+    }
+
     /// Attaches `operation` and `path` to an I/O error.
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
@@ -97,5 +180,41 @@ impl StoreError {
             path,
             source,
         }
+    }
+}
+
+/// `text` on one line, not too long, and without what follows the `?` of a
+/// URL: a query may be a signature.
+pub(crate) fn without_queries(text: &str) -> String {
+    let mut shown = String::new();
+    for word in text.split_whitespace() {
+        let word = match word.split_once("://") {
+            Some(_) => word.split('?').next().unwrap_or_default(),
+            None => word,
+        };
+        if shown.len() + word.len() > MOST_DETAIL {
+            shown.push_str(" …");
+            break;
+        }
+        if !shown.is_empty() {
+            shown.push(' ');
+        }
+        shown.push_str(word);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signed_url_is_shown_without_its_signature() {
+        let text = "GET failed:\n  https://a.example/x?sig=SECRET&se=1 said no";
+        assert_eq!(
+            without_queries(text),
+            "GET failed: https://a.example/x said no"
+        );
+        assert!(without_queries(&"x ".repeat(10_000)).len() < 600);
     }
 }

@@ -1,5 +1,5 @@
 //! One try with one source: bytes are received here and checked and written
-//! on a blocking thread, a bounded queue between the two.
+//! elsewhere, a bounded queue between the two.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{FaultKind, TransferLimits};
 use crate::source::{Opened, ServedBy, Source, SourceError};
-use crate::store::{PartialWriter, StoreError};
+use crate::store::{PartialWriter, StoreError, Writer};
 
 /// Bytes that are handed over together.
 const BATCH: usize = 512 << 10;
@@ -20,7 +20,7 @@ const QUEUED_BATCHES: usize = 4;
 
 /// What became of a try.
 pub(super) struct Attempt {
-    pub(super) writer: PartialWriter,
+    pub(super) writer: Writer,
     pub(super) served_by: Option<ServedBy>,
     /// Bytes received.
     pub(super) received: u64,
@@ -34,7 +34,7 @@ pub(super) enum Ended {
 }
 
 pub(super) async fn run(
-    writer: PartialWriter,
+    writer: Writer,
     source: &dyn Source,
     limits: &TransferLimits,
     progress: &(dyn Fn(u64) + Send + Sync),
@@ -66,7 +66,6 @@ pub(super) async fn run(
     let served_by = Some(opened.served_by.clone());
     let size = writer.size();
     let (batches, queue) = mpsc::channel(QUEUED_BATCHES);
-    let writing = spawn_blocking(move || write_all(writer, queue));
     let mut receiver = Receiver {
         skip: from - opened.start,
         there: from,
@@ -77,18 +76,35 @@ pub(super) async fn run(
         batch_length: 0,
         batches,
     };
-    let ended = receiver.receive(opened, progress).await;
-    let received = receiver.received;
-    // Closes the queue: the writer finishes what it has.
-    drop(receiver);
-    let (writer, written) = writing.await.map_err(|_| StoreError::Cancelled)?;
+    let receiving = async move {
+        let ended = receiver.receive(opened, progress).await;
+        let received = receiver.received;
+        // Closes the queue: the writer finishes what it has.
+        drop(receiver);
+        (ended, received)
+    };
+    let (writer, written, ended, received) = match writer {
+        Writer::Partial(writer) => {
+            let writing = spawn_blocking(move || write_all(*writer, queue));
+            let (ended, received) = receiving.await;
+            let (writer, written) = writing.await.map_err(|_| StoreError::Cancelled)?;
+            (Writer::Partial(Box::new(writer)), written, ended, received)
+        }
+        Writer::Stream(mut writer) => {
+            let (written, (ended, received)) = tokio::join!(writer.write_all(queue), receiving);
+            (Writer::Stream(writer), written, ended, received)
+        }
+    };
     let ended = match written {
         Ok(()) => ended,
         Err(StoreError::WrongPiece { index, .. }) => Ended::Fault(
             FaultKind::WrongBytes { piece: Some(index) },
             format!("sent a wrong piece {index}"),
         ),
-        Err(error) => return Err(error),
+        Err(error) => {
+            writer.give_up().await;
+            return Err(error);
+        }
     };
     Ok(Attempt {
         writer,

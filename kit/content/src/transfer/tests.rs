@@ -6,6 +6,7 @@ use url::Url;
 
 use super::*;
 use crate::source::{HttpSource, SourceErrorKind};
+use crate::store::DirectoryStore;
 use crate::testing::{Behaviour, PIECE, TestServer, content, store};
 
 fn want(bytes: &Bytes, with_pieces: bool) -> Want {

@@ -44,7 +44,7 @@ impl fmt::Debug for RegistryAuth {
     }
 }
 
-/// Tokens by scope. One that ran out is refused by the registry and replaced.
+/// Tokens by scope (or scopes, with spaces between). One that ran out is refused by the registry and replaced.
 pub(super) struct Tokens {
     client: reqwest::Client,
     basic: Option<HeaderValue>,
@@ -130,7 +130,9 @@ impl Tokens {
         if !allowed {
             return Err(refused("has a token server that is not secure"));
         }
-        realm.query_pairs_mut().append_pair("scope", scope);
+        for scope in scope.split(' ') {
+            realm.query_pairs_mut().append_pair("scope", scope);
+        }
         if let Some(service) = &bearer.service {
             realm.query_pairs_mut().append_pair("service", service);
         }

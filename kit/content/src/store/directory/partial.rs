@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use landfall_catalog::{Digest, Hasher, PIECE_SIZE};
 
-use super::claim::Claim;
 use super::durable;
 use super::lane::{Flusher, HashLane};
 use super::{DirectoryStore, StoreError};
 use crate::piece::{PieceHasher, PieceList, piece_count};
+use crate::store::claim::Claim;
 use prefix::Prefix;
 
 /// How a [`PartialWriter`] treats pieces.
@@ -334,12 +334,7 @@ impl PartialWriter {
             Check::Make(hasher) => Some(hasher.finish()),
             Check::Pieces { list, .. } => Some(list),
         };
-        let durable = flushed
-            .and_then(|()| {
-                self.file
-                    .set_permissions(Permissions::from_mode(durable::READ_ONLY))
-            })
-            .and_then(|()| self.file.sync_all());
+        let durable = flushed.and_then(|()| self.file.sync_all());
         if let Err(error) = durable {
             // After a failed fsync nobody knows what is on the disk.
             durable::remove(&self.path)?;
@@ -348,7 +343,16 @@ impl PartialWriter {
         if let Some(list) = &pieces {
             self.store.put_pieces(&digest, list)?;
         }
-        durable::rename(&self.path, &self.store.blob_path(&digest))?;
+        let blob = self.store.blob_path(&digest);
+        durable::rename(&self.path, &blob)?;
+        // Not before: a partial file that a crash leaves read-only could not be
+        // taken up again. A blob that stays writable is just as right.
+        if let Err(error) = self
+            .file
+            .set_permissions(Permissions::from_mode(durable::READ_ONLY))
+        {
+            tracing::warn!(%error, path = %blob.display(), "a stored object stays writable");
+        }
         Ok(pieces)
     }
 }

@@ -7,7 +7,7 @@ use landfall_catalog::Digest;
 use tokio::sync::Notify;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Claims {
+pub(crate) struct Claims {
     shared: Arc<Shared>,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Claim {
 }
 
 impl Claims {
-    pub(super) fn try_take(&self, digest: &Digest) -> Option<Claim> {
+    pub(crate) fn try_take(&self, digest: &Digest) -> Option<Claim> {
         let mut taken = self
             .shared
             .taken
@@ -37,7 +37,7 @@ impl Claims {
         })
     }
 
-    pub(super) async fn take(&self, digest: &Digest) -> Claim {
+    pub(crate) async fn take(&self, digest: &Digest) -> Claim {
         loop {
             // Registered before looking, so that no release is missed.
             let mut released = std::pin::pin!(self.shared.released.notified());
@@ -51,7 +51,7 @@ impl Claims {
 }
 
 impl Claim {
-    pub(super) fn digest(&self) -> &Digest {
+    pub(crate) fn digest(&self) -> &Digest {
         &self.digest
     }
 }

@@ -1,0 +1,174 @@
+//! What only some stores have to promise.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use landfall_catalog::{Digest, MediaType, Name, Repository};
+use landfall_runtime::dial::http_client;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::peers::Peer;
+use super::{Ground, item};
+use crate::oci::{INDEX, MANIFEST, Registry, RegistryAuth};
+use crate::source::HttpSource;
+use crate::store::{Item, NameChange, Store};
+use crate::testing::{Behaviour, TestServer, content};
+use crate::transfer::{TransferLimits, Want, transfer};
+
+/// Uploads that the S3 peer has under way.
+async fn uploads(peer: &Peer) -> usize {
+    let url = format!("{}/battery?uploads", peer.address);
+    let answer = http_client().unwrap().get(url).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.text().await.unwrap().matches("<UploadId>").count()
+}
+
+pub(super) async fn leftovers_of_a_killed_writer_are_aborted(ground: &Ground, peer: &Peer) {
+    assert_eq!(uploads(peer).await, 0, "the other tests left something");
+    let bytes = content(30 << 20);
+    let store = ground.open("killed", "battery").await;
+    let stalls = TestServer::start(&bytes, Behaviour::StallsAfter(29 << 20)).await;
+    let want = Want {
+        digest: Digest::of(&bytes),
+        size: bytes.len() as u64,
+        pieces: None,
+        make_pieces: false,
+    };
+    let source = HttpSource::new(http_client().unwrap(), stalls.url.clone());
+    let far = Notify::new();
+    let progress = |there| {
+        if there == 29 << 20 {
+            far.notify_one();
+        }
+    };
+    let (sources, limits) = (
+        [std::sync::Arc::new(source) as _],
+        TransferLimits::default(),
+    );
+    let destination = store.destination(&item(&bytes));
+    {
+        let mut dying = Box::pin(transfer(destination, &want, &sources, &limits, progress));
+        let mut patience = 200;
+        // Until parts have arrived: only then is there anything to leave.
+        while uploads(peer).await == 0 {
+            tokio::select! {
+                ended = &mut dying => panic!("a source that stalls delivered: {ended:?}"),
+                () = far.notified() => {}
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            }
+            patience -= 1;
+            assert!(patience > 0, "no upload was begun");
+        }
+    }
+    drop(store);
+    assert_eq!(uploads(peer).await, 1, "it was killed in the middle");
+    drop(ground.open("killed", "somebody else").await);
+    assert_eq!(uploads(peer).await, 1, "that is nobody else's business");
+    drop(ground.open("killed", "battery").await);
+    assert_eq!(uploads(peer).await, 0);
+}
+
+fn document(value: &Value, media_type: &str, repository: &Repository) -> (Item, Bytes) {
+    let bytes = Bytes::from(value.to_string());
+    let item = Item {
+        media_type: MediaType::try_new(media_type).unwrap(),
+        repository: Some(repository.clone()),
+        ..Item::new(Digest::of(&bytes), bytes.len() as u64)
+    };
+    (item, bytes)
+}
+
+fn descriptor(item: &Item) -> Value {
+    json!({"mediaType": item.media_type, "digest": item.digest, "size": item.size})
+}
+
+pub(super) async fn an_image_is_pulled_by_tag_and_its_signature_found(
+    ground: &Ground,
+    peer: &Peer,
+) {
+    let store = ground.open("images", "battery").await;
+    let app: Repository = "team/app".parse().unwrap();
+    let layer = content(123_456);
+    let config = Bytes::from("{}");
+    for bytes in [&layer, &config] {
+        store.put_bytes(&item(bytes), bytes.clone()).await.unwrap();
+    }
+    let image = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": descriptor(&item(&config)), "layers": [descriptor(&item(&layer))],
+    });
+    let (manifest, manifest_bytes) = document(&image, MANIFEST, &app);
+    let index = json!({
+        "schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(&manifest)],
+    });
+    let (index, index_bytes) = document(&index, INDEX, &app);
+    assert!(!store.has(&index).await.unwrap());
+    for (item, bytes) in [(&manifest, &manifest_bytes), (&index, &index_bytes)] {
+        store.put_bytes(item, bytes.clone()).await.unwrap();
+        assert!(store.has(item).await.unwrap());
+        assert_eq!(store.read(item, item.size).await.unwrap(), bytes);
+    }
+    let mut signatures = Vec::new();
+    for number in 0..2 {
+        let signature = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST,
+            "artifactType": "application/vnd.example.signature",
+            "config": descriptor(&item(&config)), "layers": [],
+            "subject": descriptor(&index), "annotations": {"number": number.to_string()},
+        });
+        let (item, bytes) = document(&signature, MANIFEST, &app);
+        store.put_bytes(&item, bytes).await.unwrap();
+        signatures.push(item);
+    }
+    let tag = NameChange {
+        name: Name::Tag(app.clone(), "v1".parse().unwrap()),
+        target: Some(index.clone()),
+    };
+    let report = store.set_names(vec![tag]).await.unwrap();
+    assert!(report.failed.is_empty(), "{report:?}");
+
+    // As somebody else sees it.
+    let url = format!("{}/images", peer.address).parse().unwrap();
+    let registry = Registry::new(&url, RegistryAuth::Anonymous).unwrap();
+    let pulled = registry.manifest(&app, &"v1".parse().unwrap()).await;
+    let pulled = pulled.unwrap().unwrap();
+    assert_eq!((pulled.digest, &pulled.bytes), (index.digest, &index_bytes));
+    assert_eq!(pulled.media_type.as_str(), INDEX);
+    let listed = |registry: Registry| {
+        let (app, subject) = (app.clone(), index.digest);
+        async move {
+            let found = registry.referrers(&app, &subject).await.unwrap();
+            found
+                .into_iter()
+                .map(|found| found.digest)
+                .collect::<Vec<_>>()
+        }
+    };
+    let expected: Vec<_> = signatures.iter().map(|item| item.digest).collect();
+    assert_eq!(listed(registry.clone()).await, expected);
+    assert!(store.remove(&signatures[0]).await.unwrap());
+    assert_eq!(listed(registry.clone()).await, expected[1..]);
+
+    // Another repository has the layer without its bytes being sent again.
+    let other: Repository = "team/other".parse().unwrap();
+    let elsewhere = Item {
+        repository: Some(other.clone()),
+        ..item(&layer)
+    };
+    assert!(!store.has(&elsewhere).await.unwrap());
+    let want = Want {
+        digest: elsewhere.digest,
+        size: elsewhere.size,
+        pieces: None,
+        make_pieces: false,
+    };
+    let limits = TransferLimits::default();
+    let fetched = transfer(store.destination(&elsewhere), &want, &[], &limits, |_| {});
+    assert_eq!(fetched.await.unwrap().received, 0, "it was mounted");
+    assert_eq!(
+        registry.blob_size(&other, &elsewhere.digest).await.unwrap(),
+        Some(elsewhere.size)
+    );
+    assert!(matches!(store, Store::Registry(_)));
+}
