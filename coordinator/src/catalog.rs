@@ -1,9 +1,9 @@
 //! The catalog in memory, shared by everything that reads it.
 //!
-//! The committer alone writes. It applies a revision a moment before the
-//! revision is durable and published, so that whoever hears of it finds its
-//! content at the origin; [`SharedCatalog::published`] tells what is published
-//! and never goes back.
+//! The committer alone writes. It applies a revision when the database has it and
+//! a moment before it is published: so memory never holds what was not kept, and
+//! whoever hears of a revision finds its content at the origin.
+//! [`SharedCatalog::published`] tells what is published and never goes back.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -2,9 +2,10 @@
 //! the log, and signs the checkpoint.
 //!
 //! Order: content durable at the origin (before anybody comes here) -> database
-//! (entries, signed checkpoint, outcomes: one transaction) -> tiles -> checkpoint
-//! -> stream. Whatever is killed when, the next start publishes what the outbox
-//! holds; so a signed checkpoint is never taken back and never contradicted.
+//! (entries, signed checkpoint, outcomes: one transaction) -> the catalog in
+//! memory -> tiles -> checkpoint -> stream. Whatever is killed when, the next
+//! start publishes what the outbox holds; so a signed checkpoint is never taken
+//! back and never contradicted.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,9 +51,12 @@ pub enum PublishError {
     /// The commit entry cannot be encoded.
     #[error("the commit cannot be recorded")]
     Entry(#[from] WireError),
-    /// The revision contradicts the catalog.
+    /// The revision contradicts the catalog. Nothing of it was kept.
     #[error("the revision contradicts the catalog")]
     Fold(#[from] FoldError),
+    /// A revision was stored that the catalog then did not take. A defect.
+    #[error("the stored revision contradicts the catalog")]
+    Stored(#[source] FoldError),
     /// The database is of a log of another name.
     #[error("the database holds the log {held}, and the configuration names {configured}")]
     OtherLog {
@@ -110,6 +114,7 @@ impl Classify for PublishError {
             | Self::Sign(_)
             | Self::Entry(_)
             | Self::Fold(_)
+            | Self::Stored(_)
             | Self::OtherLog { .. }
             | Self::DatabaseBehind { .. }
             | Self::EntriesLost { .. }
@@ -439,7 +444,11 @@ impl Committer {
             trace_parent: trace_parent.clone(),
         };
         let catalog = self.catalog.clone();
-        blocking(move || Ok(catalog.apply(&entries)?)).await?;
+        let entries = blocking(move || {
+            catalog.read(|catalog| catalog.check(&entries))?;
+            Ok(entries)
+        })
+        .await?;
 
         let (first, stored, stored_head) = (self.head.size, encoded.clone(), head.clone());
         self.state
@@ -449,6 +458,9 @@ impl Committer {
                 operations::finish(tx, operation, now, revision.get(), unchanged, "")
             })
             .await?;
+        // What was checked is applied: nobody else writes to the catalog.
+        let catalog = self.catalog.clone();
+        blocking(move || catalog.apply(&entries).map_err(PublishError::Stored)).await?;
         let pending = PendingRevision {
             entries: encoded,
             note: head.note.clone(),

@@ -235,3 +235,39 @@ async fn a_quiet_log_is_signed_anew_and_stays_the_same() {
     assert_ne!(after.note, before.note);
     assert_eq!(committer.catalog.published().checkpoint.time, NOW + 70);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_fails_leaves_the_catalog_as_it_was() {
+    let place = Place::new();
+    place.commit("a").await;
+    let (state, _, opened) = place.open().await.unwrap();
+    let Opened { mut committer, .. } = opened;
+    let seen = |committer: &Committer| {
+        committer.catalog.read(|catalog| {
+            (
+                catalog.log_size(),
+                catalog.revision().get(),
+                catalog.file("b").is_some(),
+            )
+        })
+    };
+    let before = seen(&committer);
+    let full = "CREATE TEMP TRIGGER full BEFORE INSERT ON revision
+        BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+    state
+        .write("test", |tx| tx.execute_batch(full))
+        .await
+        .unwrap();
+    let refused = committer.commit(draft("b")).await;
+    assert!(
+        matches!(refused, Err(PublishError::State(_))),
+        "{refused:?}"
+    );
+    assert_eq!(seen(&committer), before);
+    state
+        .write("test", |tx| tx.execute_batch("DROP TRIGGER full"))
+        .await
+        .unwrap();
+    assert_eq!(committer.commit(draft("b")).await.unwrap(), 2);
+    assert_eq!(seen(&committer), (before.0 + 3, 2, true));
+}
