@@ -16,7 +16,7 @@ use landfall_runtime::{OnError, Shutdown, TaskFailure, Tasks};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::fleet::{Fleet, FleetError};
+use crate::fleet::{Fleet, FleetError, OwnLog};
 use crate::grpc::{self, Shared, Urls};
 use crate::keys::{self, KeyError};
 use crate::metrics::Metrics;
@@ -177,6 +177,7 @@ async fn start(
     let objects = catalog.read(landfall_catalog::Catalog::object_count);
     let fleet = Fleet::load(
         state.clone(),
+        OwnLog::new(&config.name, opened.publisher.reader()),
         Arc::clone(&clock),
         &config,
         rand::random(),

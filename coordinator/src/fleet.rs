@@ -7,6 +7,7 @@
 
 mod board;
 mod health;
+mod lineage;
 mod session;
 mod status;
 mod stored;
@@ -14,9 +15,9 @@ mod stored;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use landfall_catalog::Readiness;
+use landfall_catalog::{LogPosition, Readiness};
 use landfall_proto::WireError;
-use landfall_proto::status::{Classify, Fault};
+use landfall_proto::status::{Classify, Fault, chain};
 use landfall_route::{Health, MirrorState, MirrorView, Serves};
 use landfall_runtime::clock::Clock;
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use crate::config::{Config, ServesPolicy, usual_weight};
 use crate::state::{State, StateError, mirrors as rows};
 pub(crate) use board::{Board, Changes, Cursor, Report};
+pub(crate) use lineage::{LineageError, OwnLog};
 pub(crate) use session::{Beat, Session};
 pub(crate) use status::{FleetStatus, MirrorStatus};
 
@@ -49,6 +51,15 @@ pub enum FleetError {
         #[source]
         source: WireError,
     },
+    /// A report is of another log, or it cannot be told.
+    #[error("the report of the mirror {mirror} cannot count")]
+    Lineage {
+        /// The mirror.
+        mirror: String,
+        /// What the report is of.
+        #[source]
+        source: Box<LineageError>,
+    },
     /// There are too many mirrors.
     #[error("there are {MAX_MIRRORS} mirrors already")]
     Full,
@@ -59,7 +70,18 @@ impl Classify for FleetError {
         match self {
             Self::State(error) => error.fault(),
             Self::Stored { .. } => Fault::Bug,
+            Self::Lineage { source, .. } if source.is_foreign() => Fault::Conflict,
+            Self::Lineage { .. } => Fault::Unavailable,
             Self::Full => Fault::Exhausted,
+        }
+    }
+}
+
+impl FleetError {
+    fn lineage(mirror: &str, source: LineageError) -> Self {
+        Self::Lineage {
+            mirror: mirror.to_owned(),
+            source: Box::new(source),
         }
     }
 }
@@ -75,6 +97,7 @@ struct Inner {
     /// Routing revision: what watchers wait for.
     revision: watch::Sender<u64>,
     state: State,
+    own: OwnLog,
     clock: Arc<dyn Clock>,
     policies: BTreeMap<String, (ServesPolicy, u32)>,
 }
@@ -101,9 +124,11 @@ struct Life {
 
 impl Fleet {
     /// Loads what is stored. `epoch` tells this start from every other;
-    /// `objects` bounds what a stored report may speak of.
+    /// `objects` bounds what a stored report may speak of. One that is not of
+    /// `own` is dropped.
     pub(crate) async fn load(
         state: State,
+        own: OwnLog,
         clock: Arc<dyn Clock>,
         config: &Config,
         epoch: u64,
@@ -139,14 +164,28 @@ impl Fleet {
             held.board.declare(under_policy(view, &policies));
         }
         for row in reports {
-            match stored::report(&row, objects) {
-                Ok(report) => {
+            // Of either it will report again; until then it is simply not ready.
+            let report = match stored::report(&row, objects) {
+                Ok(report) => report,
+                Err(error) => {
+                    tracing::warn!(mirror = row.mirror, error = %chain(&error), "a stored readiness report was left out");
+                    continue;
+                }
+            };
+            match own.judge(&report.readiness.log).await {
+                Ok(()) => {
                     held.board.report(&row.mirror, Arc::new(report));
                 }
-                // It will report again; until then it is simply not ready.
-                Err(error) => {
-                    tracing::warn!(mirror = row.mirror, error = %landfall_proto::status::chain(&error), "a stored readiness report was left out");
+                Err(error) if error.is_foreign() => {
+                    tracing::error!(mirror = row.mirror, error = %chain(&error), "a stored readiness report is of another log; the mirror counts as not reported");
+                    let mirror = row.mirror;
+                    state
+                        .write("forget a readiness report", move |tx| {
+                            rows::delete_report(tx, &mirror)
+                        })
+                        .await?;
                 }
+                Err(error) => return Err(FleetError::lineage(&row.mirror, error)),
             }
         }
         let (revision, _) = watch::channel(held.board.revision());
@@ -155,6 +194,7 @@ impl Fleet {
                 held: Mutex::new(held),
                 revision,
                 state,
+                own,
                 clock,
                 policies,
             }),
@@ -182,6 +222,43 @@ impl Fleet {
         };
         self.inner.revision.send_replace(revision);
         revision
+    }
+
+    /// Makes sure that a mirror reports on this log. If it does not, whatever
+    /// else it said of its content no longer counts, either: redirectors are
+    /// told that it has not reported.
+    pub(crate) async fn check_lineage(
+        &self,
+        mirror: &str,
+        log: &LogPosition,
+    ) -> Result<(), FleetError> {
+        let Err(source) = self.inner.own.judge(log).await else {
+            return Ok(());
+        };
+        if source.is_foreign() {
+            tracing::error!(mirror, error = %chain(&source), "a mirror follows another log than this one; it counts as not reported");
+            self.forget_report(mirror).await?;
+        }
+        Err(FleetError::lineage(mirror, source))
+    }
+
+    async fn forget_report(&self, mirror: &str) -> Result<(), FleetError> {
+        let shown = {
+            let mut held = self.held();
+            held.unstored.remove(mirror);
+            held.board.forget_report(mirror)
+        };
+        if let Some(revision) = shown {
+            self.inner.revision.send_replace(revision);
+        }
+        let mirror = mirror.to_owned();
+        self.inner
+            .state
+            .write("forget a readiness report", move |tx| {
+                rows::delete_report(tx, &mirror)
+            })
+            .await?;
+        Ok(())
     }
 
     /// Something that people should know of a mirror.

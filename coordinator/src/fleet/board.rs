@@ -46,6 +46,9 @@ pub(crate) struct Cursor {
 pub(crate) struct Changes {
     /// Everything held before is to be forgotten.
     pub(crate) reset: bool,
+    /// Mirrors whose report no longer counts: to be forgotten whole, since each
+    /// is among `mirrors` again.
+    pub(crate) unreported: Vec<String>,
     pub(crate) mirrors: Vec<MirrorView>,
     pub(crate) reports: Vec<(String, Arc<Report>)>,
     pub(crate) cursor: Cursor,
@@ -146,6 +149,17 @@ impl Board {
         self.revision
     }
 
+    /// A mirror's report no longer counts: it is as if there had been none.
+    /// Gives the revision that shows it, if there was one.
+    pub(crate) fn forget_report(&mut self, mirror: &str) -> Option<u64> {
+        let slot = self.slots.get_mut(mirror)?;
+        slot.report.take()?;
+        self.revision += 1;
+        slot.view_changed = self.revision;
+        slot.report_changed = self.revision;
+        Some(self.revision)
+    }
+
     /// What is newer than `cursor`; all of it for a cursor that is not of this
     /// epoch or of the future.
     pub(crate) fn changes(&self, cursor: Option<Cursor>) -> Changes {
@@ -156,6 +170,13 @@ impl Board {
         let newer = |slot: &&Slot| is_newer(slot.view_changed);
         Changes {
             reset: since.is_none(),
+            unreported: self
+                .slots
+                .iter()
+                .filter(|(_, slot)| slot.report.is_none())
+                .filter(|(_, slot)| since.is_some_and(|since| slot.report_changed > since))
+                .map(|(name, _)| name.clone())
+                .collect(),
             mirrors: self
                 .slots
                 .values()
@@ -284,6 +305,30 @@ pub(crate) mod tests {
             assert!(changes.reset, "{cursor:?}");
             assert_eq!(names(&changes).0, ["a"]);
         }
+    }
+
+    #[test]
+    fn a_forgotten_report_is_told_to_those_who_know_it() {
+        let mut board = Board::new(7);
+        board.declare(view("a"));
+        board.declare(view("b"));
+        assert_eq!(board.forget_report("a"), None, "there is none");
+        let before = board.changes(None).cursor;
+        board.report("a", report(3, 1));
+        let knows = board.changes(Some(before)).cursor;
+        let revision = board.forget_report("a").unwrap();
+        assert_eq!(revision, board.revision());
+        assert!(board.report_of("a").is_none());
+        let changes = board.changes(Some(knows));
+        assert_eq!(changes.unreported, ["a"]);
+        assert_eq!(names(&changes), (vec!["a"], vec![]));
+        let all = board.changes(None);
+        assert_eq!((all.unreported.len(), names(&all).1.len()), (0, 0));
+        assert!(board.changes(Some(changes.cursor)).is_empty());
+        board.report("a", report(3, 2));
+        let again = board.changes(Some(knows));
+        assert!(again.unreported.is_empty());
+        assert_eq!(names(&again).1, ["a"]);
     }
 
     #[test]

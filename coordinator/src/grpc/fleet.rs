@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::stream::{BoxStream, StreamExt, try_unfold};
 use landfall_proto::model::{ReadinessAssembler, mirror_from_start, state_to_wire};
 use landfall_proto::status::to_status;
-use landfall_proto::v1::{self, agent_message, coordinator_message, fleet_server};
+use landfall_proto::v1::{self, agent_message, coordinator_message, fleet_server, readiness_chunk};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
@@ -102,18 +102,18 @@ impl Talk {
             let Some(received) = received else {
                 return Ok(None);
             };
-            if let Some(answer) = self.take(received)? {
+            if let Some(answer) = self.take(received).await? {
                 return Ok(Some(answer));
             }
         }
     }
 
-    fn take(
+    async fn take(
         &mut self,
         received: v1::AgentMessage,
     ) -> Result<Option<coordinator_message::Kind>, Status> {
         match received.kind {
-            Some(agent_message::Kind::Readiness(chunk)) => return self.report(chunk),
+            Some(agent_message::Kind::Readiness(chunk)) => return self.report(chunk).await,
             Some(agent_message::Kind::Heartbeat(beat)) => {
                 self.session.beat(Beat {
                     applied_size: beat.applied_size,
@@ -138,7 +138,7 @@ impl Talk {
         Ok(None)
     }
 
-    fn report(
+    async fn report(
         &mut self,
         chunk: v1::ReadinessChunk,
     ) -> Result<Option<coordinator_message::Kind>, Status> {
@@ -146,19 +146,26 @@ impl Talk {
             .shared
             .catalog
             .read(|catalog| (catalog.object_count(), catalog.log_size()));
+        let begins = matches!(chunk.kind, Some(readiness_chunk::Kind::Header(_)));
         let complete = self
             .assembler
             .push(chunk, objects)
             .map_err(|error| to_status(&error))?;
+        // At once: the blocks of another log's report mean nothing here.
+        if begins && let Some(log) = self.assembler.log() {
+            self.shared
+                .fleet
+                .check_lineage(self.session.mirror(), log)
+                .await
+                .map_err(|error| to_status(&error))?;
+        }
         let Some((readiness, wanted)) = complete else {
             return Ok(None);
         };
-        let log = &readiness.log;
-        if log.origin != self.shared.urls.name || log.size > size || readiness.names_through > size
-        {
+        if readiness.names_through > size {
             return Err(Status::failed_precondition(format!(
-                "the report is of the log {} at {}, and this is {} at {size}",
-                log.origin, log.size, self.shared.urls.name
+                "the report has names up to {}, and the log has {size} entries",
+                readiness.names_through
             )));
         }
         let routing_revision = self

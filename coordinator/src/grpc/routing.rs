@@ -134,6 +134,11 @@ impl Watching {
                 name: self.shared.urls.name.clone(),
             }));
         }
+        for mirror in &changes.unreported {
+            let mirror = mirror.clone();
+            self.ready
+                .push_back(Kind::Removed(v1::MirrorRemoved { mirror }));
+        }
         for view in &changes.mirrors {
             self.ready.push_back(Kind::Mirror(mirror_to_wire(view)));
         }

@@ -89,6 +89,12 @@ pub(crate) fn put_reports(tx: &Transaction<'_>, reports: &[ReportRow]) -> rusqli
     Ok(())
 }
 
+/// Forgets the last report of a mirror.
+pub(crate) fn delete_report(tx: &Transaction<'_>, mirror: &str) -> rusqlite::Result<()> {
+    tx.execute("DELETE FROM report WHERE mirror = ?1", [mirror])?;
+    Ok(())
+}
+
 /// The last report of each mirror that ever sent one.
 pub(crate) fn reports(connection: &Connection) -> rusqlite::Result<Vec<ReportRow>> {
     connection

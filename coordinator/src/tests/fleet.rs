@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use landfall_catalog::{Digest, LogPosition, Readiness, empty_root};
+use landfall_catalog::{Checkpoint, Digest, LogPosition, Readiness, empty_root};
 use landfall_proto::model::readiness_to_wire;
 use landfall_proto::v1::{
     self, agent_message, coordinator_message, fleet_client::FleetClient,
@@ -61,24 +61,51 @@ impl Agent {
             other => panic!("{other:?}"),
         }
     }
+
+    /// Sends a report that ends the session.
+    async fn refused(&mut self, readiness: &Readiness) -> tonic::Status {
+        for chunk in readiness_to_wire(readiness, 1) {
+            let chunk = agent_message::Kind::Readiness(chunk);
+            // The session may end before the last chunk.
+            let _ = self.messages.send(message(chunk)).await;
+        }
+        self.answers.message().await.unwrap_err()
+    }
 }
 
 fn message(kind: agent_message::Kind) -> v1::AgentMessage {
     v1::AgentMessage { kind: Some(kind) }
 }
 
-fn holding(through: u32, log_size: u64) -> Readiness {
+fn holding(through: u32, log: LogPosition) -> Readiness {
     Readiness {
         through,
         missing: RoaringBitmap::new(),
         extra: RoaringBitmap::new(),
-        names_through: log_size,
+        names_through: log.size,
         filter: Digest::of(b"everything"),
-        log: LogPosition {
-            origin: NAME.into(),
-            size: log_size,
-            root: empty_root(),
-        },
+        log,
+    }
+}
+
+/// Where the coordinator's log is.
+async fn head(coordinator: &Running) -> LogPosition {
+    let url = format!("{}/.landfall/checkpoint", coordinator.http);
+    let note = landfall_runtime::dial::http_client()
+        .unwrap()
+        .get(url)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let (text, _signatures) = note.split_once("\n\n").unwrap();
+    let checkpoint = Checkpoint::parse(&format!("{text}\n")).unwrap();
+    LogPosition {
+        origin: checkpoint.origin,
+        size: checkpoint.size,
+        root: checkpoint.root,
     }
 }
 
@@ -175,7 +202,7 @@ async fn a_report_is_told_to_redirectors_and_outlives_session_and_restart() {
         "not reported is never empty"
     );
 
-    let shown_in = agent.report(&holding(1, 3), 1).await;
+    let shown_in = agent.report(&holding(1, head(&coordinator).await), 1).await;
     let (messages, cursor) = next_state(&mut watch).await;
     assert_eq!(reported(&messages), ["aws-east"]);
     assert_eq!(cursor.revision, shown_in);
@@ -228,27 +255,107 @@ async fn a_report_is_told_to_redirectors_and_outlives_session_and_restart() {
 async fn a_report_that_cannot_be_true_ends_the_session_and_changes_nothing() {
     let folders = Folders::new();
     let coordinator = promoted(&folders).await;
+    let head = head(&coordinator).await;
+    let (mut agent, _) = Agent::join(&coordinator, "oslo").await;
+    agent.report(&holding(1, head.clone()), 1).await;
     for bad in [
-        holding(2, 3),
-        holding(1, 4),
+        holding(2, head.clone()),
         Readiness {
-            log: LogPosition {
-                origin: "elsewhere.example.org".into(),
-                size: 3,
-                root: empty_root(),
-            },
-            ..holding(1, 3)
+            names_through: 4,
+            ..holding(1, head)
         },
     ] {
         let (mut agent, _) = Agent::join(&coordinator, "oslo").await;
-        for chunk in readiness_to_wire(&bad, 1) {
-            let chunk = agent_message::Kind::Readiness(chunk);
-            // The session may end before the last chunk.
-            let _ = agent.messages.send(message(chunk)).await;
-        }
-        assert!(agent.answers.message().await.is_err());
+        agent.refused(&bad).await;
     }
-    assert!(coordinator.status().await["mirrors"][0]["last_report"].is_null());
+    let status = coordinator.status().await;
+    assert_eq!(status["mirrors"][0]["ready_objects"], 1, "{status}");
+    coordinator.stop().await;
+}
+
+/// What a mirror cannot be of this log's story, and what follows from it.
+fn other_stories(head: &LogPosition) -> [LogPosition; 3] {
+    let other = |origin: &str, size, root| LogPosition {
+        origin: origin.into(),
+        size,
+        root,
+    };
+    [
+        other("elsewhere.example.org", 3, head.root),
+        other(NAME, 4, head.root),
+        other(NAME, 3, empty_root()),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_follows_another_log_counts_as_not_reported() {
+    let folders = Folders::new();
+    let coordinator = promoted(&folders).await;
+    let head = head(&coordinator).await;
+    for other in other_stories(&head) {
+        let (mut agent, _) = Agent::join(&coordinator, "oslo").await;
+        agent.report(&holding(1, head.clone()), 1).await;
+        let mut watch = watch_from(&coordinator, None).await;
+        let (messages, _) = next_state(&mut watch).await;
+        assert_eq!(reported(&messages), ["oslo"]);
+        // More objects than this log has: it is the log that is told of.
+        let refused = agent.refused(&holding(9, other)).await;
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+        let (messages, _) = next_state(&mut watch).await;
+        let [
+            routing_watch_response::Kind::Removed(removed),
+            routing_watch_response::Kind::Mirror(mirror),
+        ] = &messages[..]
+        else {
+            panic!("{messages:?}");
+        };
+        assert_eq!(
+            (removed.mirror.as_str(), mirror.name.as_str()),
+            ("oslo", "oslo")
+        );
+        let status = coordinator.status().await;
+        assert!(status["mirrors"][0]["last_report"].is_null(), "{status}");
+    }
+    coordinator.stop().await;
+    let coordinator = Running::start(folders.config(Vec::new())).await;
+    let status = coordinator.status().await;
+    assert!(status["mirrors"][0]["last_report"].is_null(), "{status}");
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stored_report_of_another_log_is_dropped_at_the_start() {
+    let folders = Folders::new();
+    let coordinator = promoted(&folders).await;
+    let head = head(&coordinator).await;
+    let (mut agent, _) = Agent::join(&coordinator, "oslo").await;
+    agent.report(&holding(1, head.clone()), 1).await;
+    drop(agent);
+    coordinator.stop().await;
+    // As if the log had been another one when the report came.
+    let database = folders.path("coordinator").join("coordinator.sqlite");
+    let connection = rusqlite::Connection::open(&database).unwrap();
+    let body: Vec<u8> = connection
+        .query_row("SELECT body FROM report", (), |row| row.get(0))
+        .unwrap();
+    let at = body
+        .windows(32)
+        .position(|bytes| bytes == head.root.as_bytes())
+        .unwrap();
+    let mut other = body;
+    other[at] ^= 1;
+    connection
+        .execute("UPDATE report SET body = ?1", [other])
+        .unwrap();
+    drop(connection);
+
+    let coordinator = Running::start(folders.config(Vec::new())).await;
+    let mut watch = watch_from(&coordinator, None).await;
+    let (messages, _) = next_state(&mut watch).await;
+    assert!(reported(&messages).is_empty(), "{messages:?}");
+    let status = coordinator.status().await;
+    assert!(status["mirrors"][0]["last_report"].is_null(), "{status}");
+    drop(watch);
     coordinator.stop().await;
 }
 
@@ -260,7 +367,7 @@ async fn a_newer_session_of_the_same_mirror_takes_over() {
     let (mut new, _) = Agent::join(&coordinator, "oslo").await;
     let ended = old.answers.message().await.unwrap_err();
     assert_eq!(ended.code(), tonic::Code::Aborted);
-    new.report(&holding(1, 3), 1).await;
+    new.report(&holding(1, head(&coordinator).await), 1).await;
     let status = coordinator.status().await;
     assert_eq!(status["mirrors"].as_array().unwrap().len(), 1);
     assert_eq!(status["mirrors"][0]["connected"], true);

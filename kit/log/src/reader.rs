@@ -86,6 +86,29 @@ impl LogReader {
         self.head().growth.edge.frontier().clone()
     }
 
+    /// The root of the tree of the first `size` entries.
+    ///
+    /// # Errors
+    /// [`LogError::OutOfRange`], [`LogError::Io`], [`LogError::Damaged`].
+    pub fn root_at(&self, size: u64) -> Result<TreeHash, LogError> {
+        let head = self.head();
+        if size == head.size() {
+            return Ok(head.growth.edge.root());
+        }
+        if size > head.size() {
+            return Err(LogError::OutOfRange {
+                asked: size,
+                size: head.size(),
+            });
+        }
+        let parts: Result<_, LogError> = Frontier::nodes_of(size)
+            .map(|node| self.node(&head, node))
+            .collect();
+        Frontier::from_parts(size, parts?)
+            .map(|frontier| frontier.root())
+            .map_err(|error| LogError::damaged(error.to_string()))
+    }
+
     /// The directory that holds the log.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -58,6 +58,12 @@ struct Partial {
 }
 
 impl ReadinessAssembler {
+    /// The log that the report which is coming in is about, from its header on.
+    #[must_use]
+    pub fn log(&self) -> Option<&LogPosition> {
+        self.partial.as_ref().map(|partial| &partial.header.log)
+    }
+
     /// Takes the next chunk of a report on a catalog of `objects` objects.
     /// `Some` with the report and the number of objects that the mirror wants
     /// once the end marker is in.
