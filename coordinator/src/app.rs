@@ -31,6 +31,7 @@ use crate::state::plans::Keep;
 use crate::state::{State, StateError, StateThread, log};
 use crate::status::Statuses;
 use crate::web::{self, LOG_PATH, ORIGIN_PATH, Web};
+use crate::withdraw::Withdrawals;
 
 /// How a coordinator is run.
 pub struct RunOptions {
@@ -197,7 +198,8 @@ async fn start(
     let operations = Operations::new(
         Parts {
             state: state.clone(),
-            ledger: opened.ledger,
+            ledger: opened.ledger.clone(),
+            catalog: catalog.clone(),
             executor: Executor::new(sources.clone(), store.clone()),
             tasks: tasks.clone(),
             clock: Arc::clone(&clock),
@@ -205,6 +207,13 @@ async fn start(
         },
         &limits,
     );
+    let withdrawals = Withdrawals {
+        catalog: catalog.clone(),
+        ledger: opened.ledger.clone(),
+        store: store.clone(),
+        tasks: tasks.clone(),
+        clock: Arc::clone(&clock),
+    };
     let planner = Planner {
         state,
         catalog: catalog.clone(),
@@ -245,6 +254,7 @@ async fn start(
         fleet: fleet.clone(),
         operations,
         planner,
+        withdrawals,
         statuses,
         clock,
         shutdown,

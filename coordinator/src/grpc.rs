@@ -10,6 +10,7 @@ mod promotion;
 mod routing;
 mod trace;
 mod upload;
+mod withdraw;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use crate::principal::{Action, admit};
 use crate::promote::operation::Operations;
 use crate::promote::plan::Planner;
 use crate::status::Statuses;
+use crate::withdraw::Withdrawals;
 
 /// Largest message that is taken in; what is sent has at most 64 KiB.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
@@ -44,6 +46,9 @@ const MAX_MESSAGE_BYTES: usize = 1 << 20;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long the answer to a ping may take.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long streams may take to end after the request to stop. Their ends are
+/// told at once; a peer that does not read them is not waited for.
+const DRAIN: Duration = Duration::from_secs(4);
 /// Streams on one connection.
 const MAX_STREAMS: u32 = 64;
 
@@ -66,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) fleet: Fleet,
     pub(crate) operations: Operations,
     pub(crate) planner: Planner,
+    pub(crate) withdrawals: Withdrawals,
     pub(crate) statuses: Statuses,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shutdown: Shutdown,
@@ -99,7 +105,7 @@ pub(crate) struct Urls {
     pub(crate) log: String,
 }
 
-/// Serves until the stop.
+/// Serves until the stop, and a moment longer for what is under way.
 pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), GrpcError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health
@@ -109,6 +115,10 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), G
     health
         .set_serving::<RoutingServer<routing::Service>>()
         .await;
+    health
+        .set_serving::<MirrorsServer<mirrors::Service>>()
+        .await;
+    health.set_serving::<CatalogService>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -140,7 +150,8 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), G
     let incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
         .with_keepalive(Some(KEEPALIVE));
-    Server::builder()
+    let shutdown = shared.shutdown.clone();
+    let server = Server::builder()
         .trace_fn(telemetry::grpc_server_span)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -152,7 +163,14 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), G
         .add_service(fleet.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(routing.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(mirrors.max_decoding_message_size(MAX_MESSAGE_BYTES))
-        .serve_with_incoming_shutdown(incoming, shared.shutdown.requested_owned())
-        .await?;
+        .serve_with_incoming_shutdown(incoming, shutdown.requested_owned());
+    let drained = async {
+        shutdown.requested().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        ended = server => ended?,
+        () = drained => tracing::warn!("connections closed that did not end in time"),
+    }
     Ok(())
 }

@@ -22,7 +22,7 @@
 //!
 //! # Deliberately absent
 //!
-//! Identity (only loopback is served), withdrawal and revert, gates, audits,
+//! Identity (only loopback is served), revert, gates, audits,
 //! leases and directives for agents, state engines other than `SQLite`, origins
 //! other than a folder. None of them is half there.
 
@@ -41,6 +41,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod web;
+mod withdraw;
 
 pub use app::{RunError, RunOptions, init, run};
 pub use config::Config;

@@ -32,6 +32,10 @@ pub(crate) enum Action {
     Plan,
     /// Execute a plan.
     Promote,
+    /// Withdraw what was promoted.
+    Withdraw,
+    /// Reinstate what was withdrawn.
+    Reinstate,
     /// Read operations.
     ReadOperations,
     /// Read the state of the fleet.
@@ -80,6 +84,8 @@ impl fmt::Display for Action {
             Self::BeMirror => "report as a mirror",
             Self::Plan => "plan a promotion",
             Self::Promote => "promote",
+            Self::Withdraw => "withdraw",
+            Self::Reinstate => "reinstate",
             Self::ReadOperations => "read operations",
             Self::ReadFleet => "read the fleet",
         })
@@ -97,6 +103,8 @@ const fn allows(who: Principal, action: Action) -> bool {
             | Action::BeMirror
             | Action::Plan
             | Action::Promote
+            | Action::Withdraw
+            | Action::Reinstate
             | Action::ReadOperations
             | Action::ReadFleet,
         ) => true,

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use landfall_catalog::{
-    Checkpoint, Commit, Digest, Entry, FoldError, Frontier, LogSigner, Revision, SignError,
-    SignedCheckpoint, leaf_hash,
+    Catalog, Checkpoint, Commit, Digest, Entry, FoldError, Frontier, LogSigner, Revision,
+    SignError, SignedCheckpoint, leaf_hash,
 };
 use landfall_log::publish::{PendingRevision, Publisher};
 use landfall_log::{LogDisk, LogError, load_catalog};
@@ -26,7 +26,7 @@ use landfall_runtime::clock::Clock;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::SharedCatalog;
-use crate::promote::compose::{Composed, Proposal, compose};
+use crate::promote::compose::Composed;
 use crate::state::log::{self as rows, Head};
 use crate::state::{State, StateError, operations};
 
@@ -131,15 +131,39 @@ impl PublishError {
     }
 }
 
+/// Makes the entries of a revision of the catalog as it is when its turn comes.
+pub(crate) type Compose = Box<dyn FnOnce(&Catalog) -> Composed + Send>;
+
 /// What an operation wants to be a revision.
-#[derive(Debug)]
 pub(crate) struct Draft {
-    pub(crate) proposals: Vec<Proposal>,
+    pub(crate) compose: Compose,
     /// The operation's row; it ends with the revision.
-    pub(crate) operation: i64,
+    pub(crate) operation: OperationRow,
     /// Names that were already as asked.
     pub(crate) unchanged: u64,
     pub(crate) author: Author,
+}
+
+/// The row of the operation that makes a revision.
+#[derive(Debug)]
+pub(crate) enum OperationRow {
+    /// It is there.
+    Started(i64),
+    /// It begins and ends with the revision, in one transaction.
+    New {
+        start: operations::Start,
+        /// Name and digest of each entry, by position.
+        entries: Vec<(String, Digest)>,
+    },
+}
+
+impl OperationRow {
+    fn key(&self, tx: &rusqlite::Transaction<'_>) -> rusqlite::Result<i64> {
+        match self {
+            Self::Started(key) => Ok(*key),
+            Self::New { start, entries } => operations::start(tx, start, entries),
+        }
+    }
 }
 
 /// Who makes the revision, and why.
@@ -385,15 +409,15 @@ impl Committer {
 
     async fn commit(&mut self, draft: Draft) -> Result<u64, PublishError> {
         let catalog = self.catalog.clone();
-        let proposals = draft.proposals;
+        let compose = draft.compose;
         // Off the async threads: a promotion may have a million entries.
-        let composed =
-            blocking(move || Ok(catalog.read(|catalog| compose(catalog, &proposals)))).await?;
+        let composed = blocking(move || Ok(catalog.read(compose))).await?;
         let now = self.clock.unix_seconds();
         if composed.entries.is_empty() {
             let (operation, unchanged) = (draft.operation, draft.unchanged);
             self.state
                 .write("end an operation without changes", move |tx| {
+                    let operation = operation.key(tx)?;
                     operations::decide(tx, operation, &composed.decisions)?;
                     operations::finish(tx, operation, now, 0, unchanged, "")
                 })
@@ -413,7 +437,7 @@ impl Committer {
     async fn append(
         &mut self,
         composed: Composed,
-        operation: i64,
+        operation: OperationRow,
         unchanged: u64,
         author: Author,
         now: u64,
@@ -454,6 +478,7 @@ impl Committer {
         self.state
             .write("store a revision", move |tx| {
                 rows::append_revision(tx, revision, first, &stored, &stored_head)?;
+                let operation = operation.key(tx)?;
                 operations::decide(tx, operation, &decisions)?;
                 operations::finish(tx, operation, now, revision.get(), unchanged, "")
             })

@@ -1,12 +1,16 @@
 //! How everything is, at one moment: what `landfall status`, the page, the
 //! JSON and the metrics show.
 
+mod withdrawals;
+
 use std::sync::Arc;
 
 use landfall_runtime::clock::Clock;
 
 use crate::catalog::{Published, SharedCatalog};
 use crate::fleet::{Fleet, FleetStatus, MirrorStatus};
+pub(crate) use withdrawals::Withdrawal;
+use withdrawals::{confirmed, withdrawn};
 
 /// Tells how everything is; cheap to clone.
 #[derive(Clone)]
@@ -36,6 +40,8 @@ pub(crate) struct Status {
     /// Whether the checkpoint is older than a day.
     pub(crate) stale: bool,
     pub(crate) fleet: FleetStatus,
+    /// What is withdrawn, newest first.
+    pub(crate) withdrawals: Vec<Withdrawal>,
     published: Published,
 }
 
@@ -76,13 +82,15 @@ impl Statuses {
     /// How everything is.
     pub(crate) fn now(&self) -> Status {
         let published = self.catalog.published();
-        let (objects, names, bytes) = self.catalog.read(|catalog| {
+        let (objects, names, bytes, withdrawn) = self.catalog.read(|catalog| {
             (
                 catalog.live_count(),
                 catalog.name_count() as u64,
                 catalog.live_bytes(),
+                withdrawn(catalog, |at| published.revision_at(at) + 1),
             )
         });
+        let fleet = self.fleet.status(objects);
         let checkpoint = &published.checkpoint;
         Status {
             name: self.name.to_string(),
@@ -93,7 +101,8 @@ impl Statuses {
             bytes,
             checkpoint_time: checkpoint.time,
             stale: checkpoint.stale(self.clock.unix_seconds()),
-            fleet: self.fleet.status(objects),
+            withdrawals: confirmed(withdrawn, &fleet),
+            fleet,
             published,
         }
     }

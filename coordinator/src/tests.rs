@@ -5,3 +5,4 @@ mod promotion;
 mod registry;
 mod restart;
 mod running;
+mod withdraw;

@@ -21,6 +21,19 @@ pub(crate) struct Status {
     checkpoint_time: u64,
     stale: bool,
     mirrors: Vec<MirrorStatus>,
+    withdrawals: Vec<Withdrawal>,
+}
+
+/// What one revision withdrew and is withdrawn still.
+#[derive(Debug, Serialize)]
+struct Withdrawal {
+    revision: u64,
+    reason: String,
+    objects: u64,
+    names: Vec<String>,
+    /// Mirrors that hold none of it any more, by their own report.
+    confirmed: Vec<String>,
+    pending: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,6 +84,20 @@ impl From<v1::ListMirrorsResponse> for Status {
             checkpoint_time: response.checkpoint_time,
             stale: response.stale,
             mirrors: response.mirrors.into_iter().map(From::from).collect(),
+            withdrawals: response.withdrawals.into_iter().map(From::from).collect(),
+        }
+    }
+}
+
+impl From<v1::Withdrawal> for Withdrawal {
+    fn from(withdrawal: v1::Withdrawal) -> Self {
+        Self {
+            revision: withdrawal.revision,
+            reason: withdrawal.reason,
+            objects: withdrawal.objects,
+            names: withdrawal.names,
+            confirmed: withdrawal.confirmed,
+            pending: withdrawal.pending,
         }
     }
 }
@@ -114,6 +141,33 @@ fn state_name(state: v1::MirrorState) -> &'static str {
 }
 
 impl Status {
+    fn withdrawn(&self) -> Table {
+        let heading = [
+            "WITHDRAWN",
+            ">REVISION",
+            ">OBJECTS",
+            "GONE FROM",
+            "NOT YET FROM",
+            "REASON",
+        ];
+        let mut table = Table::new(&heading);
+        for withdrawal in &self.withdrawals {
+            let list = |names: &[String]| match names {
+                [] => "-".to_owned(),
+                names => names.join(", "),
+            };
+            table.row([
+                list(&withdrawal.names),
+                withdrawal.revision.to_string(),
+                withdrawal.objects.to_string(),
+                list(&withdrawal.confirmed),
+                list(&withdrawal.pending),
+                withdrawal.reason.clone(),
+            ]);
+        }
+        table
+    }
+
     fn text(&self) -> String {
         let mut text = format!(
             "{}  revision {}  {} objects  {} names  log of {} entries\ncheckpoint of {}{}\n\n",
@@ -152,6 +206,10 @@ impl Status {
             ]);
         }
         text.push_str(&table.render());
+        if !self.withdrawals.is_empty() {
+            text.push_str("\n\n");
+            text.push_str(&self.withdrawn().render());
+        }
         for mirror in &self.mirrors {
             for incident in &mirror.incidents {
                 text.push_str(&format!("\n{}: {incident}", mirror.name));

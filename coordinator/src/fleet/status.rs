@@ -1,8 +1,10 @@
 //! What `landfall status` and the page show of the fleet.
 
+use std::sync::Arc;
+
 use landfall_route::{Health, MirrorView};
 
-use super::{Beat, Fleet, state_word};
+use super::{Beat, Fleet, Report, state_word};
 
 /// One mirror.
 #[derive(Clone, Debug)]
@@ -20,6 +22,7 @@ pub(crate) struct MirrorStatus {
     /// The last sign of life, if any came since this program started.
     pub(crate) beat: Option<Beat>,
     pub(crate) incidents: Vec<String>,
+    pub(crate) report: Option<Arc<Report>>,
 }
 
 /// All mirrors by name, at one moment.
@@ -62,6 +65,7 @@ impl Fleet {
                     last_report: report.map_or(0, |report| report.received),
                     beat,
                     connected: life.is_some_and(|life| life.session.is_some()),
+                    report: report.map(Arc::clone),
                     incidents: life
                         .map(|life| life.incidents.iter().cloned().collect())
                         .unwrap_or_default(),

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 use super::Shared;
 use crate::fleet::MirrorStatus;
 use crate::principal::{Action, admit};
+use crate::status::Withdrawal;
 
 pub(super) struct Service {
     pub(super) shared: Shared,
@@ -38,7 +39,19 @@ impl mirrors_server::Mirrors for Service {
             public_url: shared.urls.public.clone(),
             log_url: shared.urls.log.clone(),
             verifier_keys: shared.statuses.verifier_keys().to_vec(),
+            withdrawals: status.withdrawals.into_iter().map(withdrawal).collect(),
         }))
+    }
+}
+
+fn withdrawal(withdrawal: Withdrawal) -> v1::Withdrawal {
+    v1::Withdrawal {
+        revision: withdrawal.revision,
+        reason: withdrawal.reason,
+        objects: withdrawal.objects.len(),
+        names: withdrawal.names,
+        confirmed: withdrawal.confirmed,
+        pending: withdrawal.pending,
     }
 }
 

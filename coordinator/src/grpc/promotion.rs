@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, trace, upload};
+use super::{Shared, trace, upload, withdraw};
 use crate::principal::{Action, admit};
 use crate::promote::operation::{Confirmed, Progress};
 use crate::promote::plan::{Event, Summary, Wish};
@@ -136,6 +136,20 @@ impl promotion_server::Promotion for Service {
             Ok(event.map(|event| (event, watching)))
         });
         Ok(Response::new(stream.boxed()))
+    }
+
+    async fn withdraw(
+        &self,
+        request: Request<v1::WithdrawRequest>,
+    ) -> Result<Response<v1::WithdrawResponse>, Status> {
+        withdraw::withdraw(&self.shared, request).await
+    }
+
+    async fn reinstate(
+        &self,
+        request: Request<v1::ReinstateRequest>,
+    ) -> Result<Response<v1::WithdrawResponse>, Status> {
+        withdraw::reinstate(&self.shared, request).await
     }
 
     async fn list(

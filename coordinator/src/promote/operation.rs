@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use super::execute::Executor;
 use super::orders::Orders;
+use crate::catalog::SharedCatalog;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::publish::{Ledger, PublishError};
@@ -94,6 +95,7 @@ pub(crate) struct Progress {
 pub(crate) struct Parts {
     pub(crate) state: State,
     pub(crate) ledger: Ledger,
+    pub(crate) catalog: SharedCatalog,
     pub(crate) executor: Executor,
     pub(crate) tasks: Tasks,
     pub(crate) clock: Arc<dyn Clock>,
@@ -109,6 +111,7 @@ pub(crate) struct Operations {
 struct Inner {
     state: State,
     ledger: Ledger,
+    catalog: SharedCatalog,
     executor: Executor,
     tasks: Tasks,
     clock: Arc<dyn Clock>,
@@ -124,6 +127,7 @@ impl Operations {
         let Parts {
             state,
             ledger,
+            catalog,
             executor,
             tasks,
             clock,
@@ -133,6 +137,7 @@ impl Operations {
             inner: Arc::new(Inner {
                 state,
                 ledger,
+                catalog,
                 executor,
                 tasks,
                 clock,

@@ -6,6 +6,7 @@ use landfall_runtime::{ManualClock, OnError, Tasks};
 
 use super::*;
 use crate::promote::compose::Change;
+use crate::promote::compose::{Proposal, compose};
 use crate::state::StateThread;
 
 const NOW: u64 = 1_700_000_000;
@@ -62,7 +63,7 @@ impl Place {
     }
 }
 
-fn draft(path: &str) -> Draft {
+fn proposals(path: &str) -> Vec<Proposal> {
     let object = Object {
         digest: Digest::of(path.as_bytes()),
         size: path.len() as u64,
@@ -71,17 +72,22 @@ fn draft(path: &str) -> Draft {
         referrer: None,
         pieces: None,
     };
+    vec![Proposal {
+        position: 0,
+        name: path.parse().unwrap(),
+        expected: None,
+        change: Change::Set {
+            objects: vec![Arc::new(object)],
+            copied: true,
+        },
+    }]
+}
+
+fn draft(path: &str) -> Draft {
+    let proposals = proposals(path);
     Draft {
-        proposals: vec![Proposal {
-            position: 0,
-            name: path.parse().unwrap(),
-            expected: None,
-            change: Change::Set {
-                objects: vec![Arc::new(object)],
-                copied: true,
-            },
-        }],
-        operation: 1,
+        compose: Box::new(move |catalog| compose(catalog, &proposals)),
+        operation: OperationRow::Started(1),
         unchanged: 0,
         author: Author {
             who: "loopback".into(),
@@ -133,7 +139,7 @@ async fn what_a_killed_run_left_in_the_outbox_is_published() {
     {
         // As far as the database, and no further.
         let (state, _, opened) = place.open().await.unwrap();
-        let proposals = draft("b").proposals;
+        let proposals = proposals("b");
         let mut composed = opened.catalog.read(|catalog| compose(catalog, &proposals));
         let commit = commit_entry(Revision::new(2), NOW, draft("b").author);
         composed.encoded.push(encode_entry(&commit).unwrap());

@@ -147,7 +147,8 @@ pub(crate) fn decide(
 }
 
 /// Ends an operation. The totals are counted from its entries; `unchanged`
-/// names were already as asked and have no rows.
+/// names were already as asked and have no rows. What was withdrawn counts as
+/// removed, what was reinstated as present.
 pub(crate) fn finish(
     tx: &Transaction<'_>,
     operation: i64,
@@ -158,12 +159,12 @@ pub(crate) fn finish(
 ) -> rusqlite::Result<()> {
     tx.execute(
         "UPDATE operation SET finished = ?2, revision = ?3, error = ?5,
-           present = ?4 + (SELECT count(*) FROM operation_entry e WHERE e.operation = ?1 AND e.outcome = 'present'),
+           present = ?4 + (SELECT count(*) FROM operation_entry e WHERE e.operation = ?1 AND e.outcome IN ('present', 'reinstated')),
            copied = (SELECT count(*) FROM operation_entry e WHERE e.operation = ?1 AND e.outcome = 'copied'),
            lost = (SELECT count(*) FROM operation_entry e WHERE e.operation = ?1 AND e.outcome = 'lost'),
            refused = (SELECT count(*) FROM operation_entry e WHERE e.operation = ?1 AND e.outcome = 'refused'),
            failed = (SELECT count(*) FROM operation_entry e WHERE e.operation = ?1 AND e.outcome = 'failed'),
-           removed = (SELECT count(*) FROM operation_entry e WHERE e.operation = ?1 AND e.outcome = 'removed')
+           removed = (SELECT count(*) FROM operation_entry e WHERE e.operation = ?1 AND e.outcome IN ('removed', 'withdrawn'))
          WHERE sequence = ?1 AND finished IS NULL",
         params![operation, signed(now), signed(revision), signed(unchanged), error],
     )?;

@@ -11,7 +11,7 @@ use landfall_route::Health;
 use super::Views;
 use crate::fleet::MirrorStatus;
 use crate::state::operations::Operation;
-use crate::status::Status;
+use crate::status::{Status, Withdrawal};
 
 /// Operations that are shown.
 const OPERATIONS: u32 = 10;
@@ -30,6 +30,7 @@ struct Page {
     checkpoint: String,
     stale: bool,
     mirrors: Vec<MirrorRow>,
+    withdrawals: Vec<WithdrawalRow>,
     operations: Vec<OperationRow>,
 }
 
@@ -45,6 +46,15 @@ struct MirrorRow {
     last_report: String,
     connected: bool,
     incident: String,
+}
+
+struct WithdrawalRow {
+    revision: u64,
+    reason: String,
+    objects: u64,
+    names: String,
+    confirmed: String,
+    pending: String,
 }
 
 struct OperationRow {
@@ -98,7 +108,19 @@ fn page(status: &Status, operations: Vec<Operation>, now: u64) -> Page {
             .iter()
             .map(|mirror| mirror_row(mirror, status.names_revision(mirror), now))
             .collect(),
+        withdrawals: status.withdrawals.iter().map(withdrawal_row).collect(),
         operations: operations.into_iter().map(operation_row).collect(),
+    }
+}
+
+fn withdrawal_row(withdrawal: &Withdrawal) -> WithdrawalRow {
+    WithdrawalRow {
+        revision: withdrawal.revision,
+        reason: withdrawal.reason.clone(),
+        objects: withdrawal.objects.len(),
+        names: withdrawal.names.join(", "),
+        confirmed: withdrawal.confirmed.join(", "),
+        pending: withdrawal.pending.join(", "),
     }
 }
 
@@ -241,6 +263,7 @@ mod tests {
             checkpoint: "1 s ago".into(),
             stale: true,
             mirrors: Vec::new(),
+            withdrawals: Vec::new(),
             operations: vec![OperationRow {
                 id: "op".into(),
                 started: "now".into(),

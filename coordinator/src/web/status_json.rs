@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Views;
 use crate::fleet::MirrorStatus;
-use crate::status::Status;
+use crate::status::{Status, Withdrawal};
 
 #[derive(Debug, Serialize)]
 struct StatusJson {
@@ -22,6 +22,19 @@ struct StatusJson {
     checkpoint_time: u64,
     stale: bool,
     mirrors: Vec<MirrorJson>,
+    /// Newest first.
+    withdrawals: Vec<WithdrawalJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct WithdrawalJson {
+    revision: u64,
+    reason: String,
+    objects: u64,
+    names: Vec<String>,
+    /// Mirrors that hold none of it any more, by their own report.
+    confirmed: Vec<String>,
+    pending: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,7 +82,19 @@ impl From<&Status> for StatusJson {
             mirrors: mirrors
                 .map(|mirror| mirror_json(mirror, status.names_revision(mirror)))
                 .collect(),
+            withdrawals: status.withdrawals.iter().map(withdrawal_json).collect(),
         }
+    }
+}
+
+fn withdrawal_json(withdrawal: &Withdrawal) -> WithdrawalJson {
+    WithdrawalJson {
+        revision: withdrawal.revision,
+        reason: withdrawal.reason.clone(),
+        objects: withdrawal.objects.len(),
+        names: withdrawal.names.clone(),
+        confirmed: withdrawal.confirmed.clone(),
+        pending: withdrawal.pending.clone(),
     }
 }
 

@@ -195,7 +195,8 @@ impl Catalog {
                 Entry::NameRemoved { name, .. } => self.remove_name(name),
                 Entry::Withdrawn { digest, reason } => {
                     if let Some(ordinal) = self.objects.ordinal(digest) {
-                        self.liveness.withdraw(&self.objects, ordinal, reason);
+                        self.liveness
+                            .withdraw(&self.objects, ordinal, reason, index);
                     }
                 }
                 Entry::Reinstated { digest, .. } => {

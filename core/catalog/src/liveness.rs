@@ -12,13 +12,20 @@ use roaring::RoaringBitmap;
 use crate::fold::Objects;
 use crate::object::Ordinal;
 
+/// Why and when an object was withdrawn.
+struct Withdrawal {
+    reason: Box<str>,
+    /// Log index of the entry.
+    at: u64,
+}
+
 /// Counts by object, and the sets that follow from them.
 #[derive(Default)]
 pub(crate) struct Liveness {
     counts: Vec<u32>,
     live: RoaringBitmap,
     live_bytes: u128,
-    withdrawn: BTreeMap<Ordinal, Box<str>>,
+    withdrawn: BTreeMap<Ordinal, Withdrawal>,
 }
 
 impl Liveness {
@@ -37,13 +44,19 @@ impl Liveness {
     }
 
     pub(crate) fn withdrawn(&self, ordinal: Ordinal) -> Option<&str> {
-        self.withdrawn.get(&ordinal).map(AsRef::as_ref)
+        self.withdrawn
+            .get(&ordinal)
+            .map(|withdrawal| withdrawal.reason.as_ref())
+    }
+
+    pub(crate) fn withdrawn_at(&self, ordinal: Ordinal) -> Option<u64> {
+        self.withdrawn.get(&ordinal).map(|withdrawal| withdrawal.at)
     }
 
     pub(crate) fn all_withdrawn(&self) -> impl Iterator<Item = (Ordinal, &str)> {
         self.withdrawn
             .iter()
-            .map(|(ordinal, reason)| (*ordinal, reason.as_ref()))
+            .map(|(ordinal, withdrawal)| (*ordinal, withdrawal.reason.as_ref()))
     }
 
     /// Makes room for as many objects as there are.
@@ -79,8 +92,10 @@ impl Liveness {
         })
     }
 
-    pub(crate) fn withdraw(&mut self, objects: &Objects, ordinal: Ordinal, reason: &str) {
-        self.withdrawn.insert(ordinal, reason.into());
+    /// `at` is the log index of the entry that says so.
+    pub(crate) fn withdraw(&mut self, objects: &Objects, ordinal: Ordinal, reason: &str, at: u64) {
+        let reason = reason.into();
+        self.withdrawn.insert(ordinal, Withdrawal { reason, at });
         self.leave(objects, ordinal);
     }
 

@@ -9,10 +9,10 @@ use landfall_runtime::telemetry;
 use tokio::sync::watch;
 
 use super::{Inner, OperationError, Progress};
-use crate::promote::compose::{Change, Proposal};
+use crate::promote::compose::{Change, Proposal, compose};
 use crate::promote::execute::{Missed, Placed};
 use crate::promote::orders::{Order, OrderState, Orders};
-use crate::publish::{Author, Draft};
+use crate::publish::{Author, Draft, OperationRow};
 use crate::state::operations::{self as rows, Decision, EntryRow};
 
 impl Inner {
@@ -60,8 +60,8 @@ impl Inner {
         let committed = self
             .ledger
             .commit(Draft {
-                proposals,
-                operation: sequence,
+                compose: Box::new(move |catalog| compose(catalog, &proposals)),
+                operation: OperationRow::Started(sequence),
                 unchanged: orders.unchanged,
                 author: Author {
                     who: operation.start.who,
@@ -169,7 +169,18 @@ impl Inner {
         order: &'a Order,
         count: &(impl Fn(u64) + Send + Sync),
     ) -> (&'a EntryRow, &'a Order, Result<Placed, Missed>) {
-        (entry, order, self.executor.place(order, count).await)
+        // What was withdrawn since the plan was made is not even copied.
+        let withdrawn = self.catalog.read(|catalog| {
+            order.closure.iter().find_map(|object| {
+                let reason = catalog.withdrawn(&object.digest)?;
+                Some(format!("{} is withdrawn: {reason}", object.digest))
+            })
+        });
+        let placed = match withdrawn {
+            Some(why) => Err(Missed::Refused(why)),
+            None => self.executor.place(order, count).await,
+        };
+        (entry, order, placed)
     }
 
     async fn decide(

@@ -102,6 +102,13 @@ impl Catalog {
         self.liveness.withdrawn(ordinal).is_some()
     }
 
+    /// Log index of the entry that withdrew the object, if it is withdrawn. Who has
+    /// applied the log beyond it knows of the withdrawal.
+    #[must_use]
+    pub fn withdrawn_at(&self, ordinal: Ordinal) -> Option<u64> {
+        self.liveness.withdrawn_at(ordinal)
+    }
+
     /// All withdrawn objects with the reason, by ordinal.
     pub fn all_withdrawn(&self) -> impl Iterator<Item = (Ordinal, &str)> {
         self.liveness.all_withdrawn()
@@ -195,6 +202,12 @@ impl Catalog {
         self.names
             .repository_id(repository)
             .is_some_and(|id| self.membership.contains(id, ordinal))
+    }
+
+    /// All objects that refer to `subject`, wherever they are, live or not, by ordinal.
+    #[must_use]
+    pub fn referring_to(&self, subject: &Digest) -> &[Ordinal] {
+        self.objects.referrers_of(subject)
     }
 
     /// The objects in that repository that refer to `subject`, by ordinal.

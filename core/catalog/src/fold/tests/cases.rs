@@ -45,10 +45,13 @@ fn a_withdrawn_object_keeps_its_names_and_is_not_live_until_reinstated() {
     assert!(catalog.is_withdrawn(ordinal) && catalog.is_reachable(ordinal));
     assert!(!catalog.is_live(ordinal));
     assert_eq!(catalog.withdrawn(&digest(0)), Some("bad 0"));
+    let at = catalog.withdrawn_at(ordinal).unwrap();
+    assert_eq!(at, catalog.log_size() - 2, "the entry before the commit");
     assert_eq!((catalog.live_count(), catalog.live_bytes()), (0, 0));
     apply(&mut catalog, vec![reinstate(0)]).unwrap();
     assert!(catalog.is_live(ordinal));
     assert_eq!(catalog.withdrawn(&digest(0)), None);
+    assert_eq!(catalog.withdrawn_at(ordinal), None);
 }
 
 #[test]

@@ -1,0 +1,338 @@
+//! Withdrawal and reinstatement: what was promoted is served by nobody, until
+//! it is reinstated.
+//!
+//! Names stay, and are answered with the reason. The origin keeps the bytes,
+//! unserved, so that a reinstatement needs nothing from staging.
+
+mod choice;
+mod decide;
+
+use std::sync::Arc;
+
+use landfall_catalog::{Catalog, Digest, Entry};
+use landfall_content::{DirectoryStore, StoreError};
+use landfall_proto::model::encode_entry;
+use landfall_proto::status::{Classify, Fault};
+use landfall_runtime::clock::Clock;
+use landfall_runtime::{OnError, Tasks};
+use tokio::sync::oneshot;
+
+use crate::catalog::SharedCatalog;
+use crate::promote::compose::Composed;
+use crate::publish::{Author, Draft, Ledger, OperationRow, PublishError};
+use crate::state::StateError;
+use crate::state::operations::{self as rows, Decision};
+use choice::Choice;
+pub(crate) use decide::{Change, shown};
+
+/// Longest reason, in bytes: every entry of the revision repeats it.
+const MAX_REASON_BYTES: usize = 1024;
+
+/// Why nothing was withdrawn or reinstated.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChangeError {
+    /// What was named cannot be read.
+    #[error("{what} is not a name, a digest or a prefix: {why}")]
+    Choice {
+        /// As it was written.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There is no reason, or it is too long.
+    #[error("a reason has 1 to {MAX_REASON_BYTES} bytes")]
+    Reason,
+    /// The catalog has no such thing.
+    #[error("{0} is not in the catalog")]
+    Unknown(String),
+    /// Something live needs it.
+    #[error(
+        "{digest} has no name of its own, and is needed by {parents}; --with-parents withdraws these, too"
+    )]
+    Needed {
+        /// What was to be withdrawn.
+        digest: Digest,
+        /// What needs it.
+        parents: String,
+    },
+    /// Something below it was withdrawn for another reason.
+    #[error(
+        "it needs {digest}, which was withdrawn for another reason ({reason}): reinstate that first"
+    )]
+    OtherReason {
+        /// What it needs.
+        digest: Digest,
+        /// Why that was withdrawn.
+        reason: String,
+    },
+    /// The origin does not have the bytes any more.
+    #[error("the origin does not hold {0} any more: it has to be promoted again from staging")]
+    BytesGone(Digest),
+    /// Others changed what it depends on at the same moment.
+    #[error("the catalog changed meanwhile: try again")]
+    Changed,
+    /// It cannot be recorded.
+    #[error("the withdrawal cannot be recorded")]
+    Wire(#[from] landfall_proto::WireError),
+    /// The origin's store failed.
+    #[error("the origin's store failed")]
+    Store(#[from] StoreError),
+    /// The revision could not be committed.
+    #[error("the revision could not be committed")]
+    Publish(#[from] PublishError),
+    /// The program is stopping.
+    #[error("the coordinator is stopping")]
+    Stopping,
+}
+
+impl Classify for ChangeError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Choice { .. } | Self::Reason => Fault::InvalidInput,
+            Self::Unknown(_) => Fault::NotFound,
+            Self::Needed { .. } | Self::OtherReason { .. } | Self::BytesGone(_) | Self::Changed => {
+                Fault::Conflict
+            }
+            Self::Store(_) | Self::Stopping => Fault::Unavailable,
+            Self::Wire(_) => Fault::Bug,
+            Self::Publish(error) => error.fault(),
+        }
+    }
+}
+
+/// Which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Away; with everything live that holds it, if so.
+    Withdraw { with_parents: bool },
+    /// Back.
+    Reinstate,
+}
+
+/// What somebody wants withdrawn or reinstated.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) way: Way,
+    /// A name, a digest, a repository or a prefix with a slash at its end.
+    pub(crate) what: String,
+    pub(crate) reason: String,
+    pub(crate) who: String,
+    /// W3C trace context of the request; may be empty.
+    pub(crate) trace_parent: String,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Changed {
+    pub(crate) change: Change,
+    /// Empty if nothing was done.
+    pub(crate) operation: String,
+    /// 0 if nothing was done.
+    pub(crate) revision: u64,
+}
+
+/// Withdraws and reinstates; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Withdrawals {
+    pub(crate) catalog: SharedCatalog,
+    pub(crate) ledger: Ledger,
+    pub(crate) store: DirectoryStore,
+    pub(crate) tasks: Tasks,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Withdrawals {
+    /// What it would come to; changes nothing.
+    pub(crate) async fn look(&self, wish: &Wish) -> Result<Change, ChangeError> {
+        if wish.reason.is_empty() || wish.reason.len() > MAX_REASON_BYTES {
+            return Err(ChangeError::Reason);
+        }
+        let choice = Choice::parse(&wish.what)?;
+        let (catalog, way) = (self.catalog.clone(), wish.way);
+        // It looks at every edge of the catalog: off the async threads.
+        tokio::task::spawn_blocking(move || catalog.read(|catalog| decide(catalog, way, &choice)))
+            .await
+            .map_err(|_| ChangeError::Stopping)?
+    }
+
+    /// Makes `change`, which [`Withdrawals::look`] gave for the same wish, one revision.
+    pub(crate) async fn carry_out(
+        &self,
+        wish: Wish,
+        change: Change,
+    ) -> Result<Changed, ChangeError> {
+        if change.objects.is_empty() {
+            return Ok(Changed {
+                change,
+                operation: String::new(),
+                revision: 0,
+            });
+        }
+        // In a task of its own: a caller that goes away does not leave it half done.
+        let (reply, done) = oneshot::channel();
+        let this = self.clone();
+        self.tasks.spawn("withdrawal", OnError::Log, async move {
+            // The caller may be gone.
+            let _ = reply.send(this.commit(wish, change).await);
+        });
+        done.await.map_err(|_| ChangeError::Stopping)?
+    }
+
+    async fn commit(&self, wish: Wish, change: Change) -> Result<Changed, ChangeError> {
+        if wish.way == Way::Reinstate {
+            self.check_bytes(&change).await?;
+        }
+        let now = self.clock.unix_seconds();
+        let id = format!("{now:x}-{:08x}", rand::random::<u32>());
+        let (verb, outcome) = match wish.way {
+            Way::Withdraw { .. } => ("withdraw", "withdrawn"),
+            Way::Reinstate => ("reinstate", "reinstated"),
+        };
+        let why = format!("{verb} {}: {}", wish.what, wish.reason);
+        let plan = digest_of(verb, &wish.reason, &change.objects);
+        let start = rows::Start {
+            id: id.clone(),
+            plan,
+            who: wish.who.clone(),
+            why: why.clone(),
+            source: String::new(),
+            trace_parent: wish.trace_parent.clone(),
+            started: now,
+        };
+        let entries = change
+            .objects
+            .iter()
+            .map(|digest| (digest.to_string(), *digest))
+            .collect();
+        let choice = Choice::parse(&wish.what)?;
+        let (expected, reason, way) = (change.objects.clone(), wish.reason, wish.way);
+        let encoded = encode(way, &expected, &reason)?;
+        let revision = self
+            .ledger
+            .commit(Draft {
+                compose: Box::new(move |catalog| {
+                    let again = decide(catalog, way, &choice);
+                    compose(again.ok().as_ref(), &expected, encoded, outcome)
+                }),
+                operation: OperationRow::New { start, entries },
+                unchanged: 0,
+                author: Author {
+                    who: wish.who,
+                    why,
+                    source: String::new(),
+                    plan,
+                    operation: id.clone(),
+                    trace_parent: wish.trace_parent,
+                },
+            })
+            .await?;
+        if revision == 0 {
+            return Err(ChangeError::Changed);
+        }
+        tracing::info!(
+            revision,
+            objects = change.objects.len(),
+            reason,
+            "{outcome}"
+        );
+        Ok(Changed {
+            change,
+            operation: id,
+            revision,
+        })
+    }
+
+    /// A name whose bytes are nowhere must not come back.
+    async fn check_bytes(&self, change: &Change) -> Result<(), ChangeError> {
+        let sizes: Vec<_> = self.catalog.read(|catalog| {
+            let sized = |digest: &Digest| {
+                let object = catalog.object(catalog.ordinal(digest)?)?;
+                Some((*digest, object.size()))
+            };
+            change.objects.iter().filter_map(sized).collect()
+        });
+        let gone = self
+            .store
+            .run(move |store| {
+                for (digest, size) in sizes {
+                    if !store.has(&digest, size)? {
+                        return Ok(Some(digest));
+                    }
+                }
+                Ok(None)
+            })
+            .await?;
+        gone.map_or(Ok(()), |digest| Err(ChangeError::BytesGone(digest)))
+    }
+}
+
+fn decide(catalog: &Catalog, way: Way, choice: &Choice) -> Result<Change, ChangeError> {
+    match way {
+        Way::Withdraw { with_parents } => decide::withdrawal(catalog, choice, with_parents),
+        Way::Reinstate => decide::reinstatement(catalog, choice),
+    }
+}
+
+fn encode(
+    way: Way,
+    objects: &[Digest],
+    reason: &str,
+) -> Result<Vec<(Entry, bytes::Bytes)>, ChangeError> {
+    objects
+        .iter()
+        .map(|digest| {
+            let (digest, reason) = (*digest, reason.to_owned());
+            let entry = match way {
+                Way::Withdraw { .. } => Entry::Withdrawn { digest, reason },
+                Way::Reinstate => Entry::Reinstated { digest, reason },
+            };
+            let encoded = encode_entry(&entry)?;
+            Ok((entry, encoded))
+        })
+        .collect()
+}
+
+/// The revision, if what was decided still holds when its turn comes; else none
+/// of it.
+fn compose(
+    now: Option<&Change>,
+    expected: &[Digest],
+    encoded: Vec<(Entry, bytes::Bytes)>,
+    outcome: &'static str,
+) -> Composed {
+    let still_holds = now.is_some_and(|now| now.objects == expected);
+    let (outcome, detail) = if still_holds {
+        (outcome, "")
+    } else {
+        ("refused", "the catalog changed meanwhile")
+    };
+    let mut composed = Composed {
+        decisions: (0_u32..)
+            .zip(expected)
+            .map(|(position, _)| Decision {
+                position,
+                outcome,
+                detail: detail.to_owned(),
+            })
+            .collect(),
+        ..Composed::default()
+    };
+    if still_holds {
+        (composed.entries, composed.encoded) = encoded.into_iter().unzip();
+    }
+    composed
+}
+
+fn digest_of(verb: &str, reason: &str, objects: &[Digest]) -> Digest {
+    let mut text = format!("landfall {verb} 1\n{}\n{reason}\n", reason.len());
+    for digest in objects {
+        text.push_str(&format!("{digest}\n"));
+    }
+    Digest::of(text.as_bytes())
+}
+
+impl From<StateError> for ChangeError {
+    fn from(error: StateError) -> Self {
+        Self::Publish(PublishError::State(error))
+    }
+}

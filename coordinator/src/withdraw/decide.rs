@@ -1,0 +1,254 @@
+//! Which objects a withdrawal takes away and a reinstatement brings back. Pure.
+//!
+//! Withdrawn is what was chosen, and what nothing else that is live needs: an
+//! object of its closure goes if it has no name and every live object that
+//! holds it goes, too. So no other image loses a layer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landfall_catalog::{Catalog, Digest, Name, Ordinal};
+
+use super::ChangeError;
+use super::choice::{Choice, Chosen};
+
+/// Parents that a refusal names.
+const NAMED_PARENTS: usize = 20;
+
+/// What a withdrawal or a reinstatement changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// What is withdrawn or reinstated, children first.
+    pub(crate) objects: Vec<Digest>,
+    /// Their length in bytes.
+    pub(crate) bytes: u64,
+    /// Names that were chosen and mean one of them.
+    pub(crate) names: Vec<Name>,
+    /// Other names that mean one of them, and so share its fate.
+    pub(crate) others: Vec<Name>,
+    /// Live objects that hold one of them and stay, each with its names.
+    pub(crate) parents: Vec<(Digest, Vec<Name>)>,
+    /// Objects that refer to one of them (signatures, bills of materials) and stay.
+    pub(crate) referrers: Vec<Digest>,
+    /// Every name by which something that holds one of them is reached: who may
+    /// change this has to own all of these.
+    pub(crate) reach: BTreeSet<Name>,
+}
+
+/// What withdrawing `choice` comes to. Without anything to withdraw that is not
+/// withdrawn already, the change has no objects.
+pub(crate) fn withdrawal(
+    catalog: &Catalog,
+    choice: &Choice,
+    with_parents: bool,
+) -> Result<Change, ChangeError> {
+    let chosen = Chosen::of(catalog, choice)?;
+    let mut targets: BTreeSet<Ordinal> = chosen
+        .objects
+        .iter()
+        .copied()
+        .filter(|ordinal| !catalog.is_withdrawn(*ordinal))
+        .collect();
+    if with_parents {
+        targets.extend(ancestors(catalog, &targets));
+    }
+    let closure = closure(catalog, &targets);
+    let holders = holders(catalog, &closure);
+    if !with_parents {
+        refuse_needed(catalog, &targets, &holders)?;
+    }
+    let mut gone = targets.clone();
+    // Children have smaller ordinals: everything that holds one is decided first.
+    for ordinal in closure.iter().rev() {
+        if targets.contains(ordinal) {
+            continue;
+        }
+        let is_needed = catalog.names_of(*ordinal).next().is_some()
+            || holders
+                .get(ordinal)
+                .is_some_and(|holders| !holders.is_subset(&gone));
+        if !is_needed && !catalog.is_withdrawn(*ordinal) {
+            gone.insert(*ordinal);
+        }
+    }
+    let mut change = describe(catalog, &gone, &chosen.names);
+    let staying: BTreeSet<Ordinal> = gone
+        .iter()
+        .filter_map(|ordinal| holders.get(ordinal))
+        .flatten()
+        .copied()
+        .filter(|holder| !gone.contains(holder))
+        .collect();
+    change.parents = named(catalog, &staying);
+    let above = ancestors(catalog, &gone);
+    change
+        .reach
+        .extend(above.iter().flat_map(|above| catalog.names_of(*above)));
+    Ok(change)
+}
+
+/// What reinstating `choice` comes to: the chosen objects that are withdrawn,
+/// and of what they need that which was withdrawn for the same reason.
+pub(crate) fn reinstatement(catalog: &Catalog, choice: &Choice) -> Result<Change, ChangeError> {
+    let chosen = Chosen::of(catalog, choice)?;
+    let targets: BTreeSet<Ordinal> = chosen
+        .objects
+        .iter()
+        .copied()
+        .filter(|ordinal| catalog.is_withdrawn(*ordinal))
+        .collect();
+    let reason = |ordinal: &Ordinal| catalog.withdrawn(catalog.object(*ordinal)?.digest());
+    let reasons: BTreeSet<&str> = targets.iter().filter_map(reason).collect();
+    let mut back = BTreeSet::new();
+    for ordinal in closure(catalog, &targets) {
+        match reason(&ordinal) {
+            Some(why) if reasons.contains(why) => {
+                back.insert(ordinal);
+            }
+            Some(why) => {
+                return Err(ChangeError::OtherReason {
+                    digest: digest(catalog, ordinal),
+                    reason: why.to_owned(),
+                });
+            }
+            None => {}
+        }
+    }
+    Ok(describe(catalog, &back, &chosen.names))
+}
+
+/// An object without a name that something live holds is not withdrawn by the way.
+fn refuse_needed(
+    catalog: &Catalog,
+    targets: &BTreeSet<Ordinal>,
+    holders: &BTreeMap<Ordinal, BTreeSet<Ordinal>>,
+) -> Result<(), ChangeError> {
+    for target in targets {
+        if catalog.names_of(*target).next().is_some() {
+            continue;
+        }
+        let Some(holders) = holders.get(target) else {
+            continue;
+        };
+        let staying: BTreeSet<_> = holders.difference(targets).copied().collect();
+        if staying.is_empty() {
+            continue;
+        }
+        let mut parents: Vec<_> = named(catalog, &staying)
+            .into_iter()
+            .take(NAMED_PARENTS)
+            .map(|(parent, names)| shown(&parent, &names))
+            .collect();
+        if staying.len() > parents.len() {
+            parents.push(format!("and {} more", staying.len() - parents.len()));
+        }
+        return Err(ChangeError::Needed {
+            digest: digest(catalog, *target),
+            parents: parents.join(", "),
+        });
+    }
+    Ok(())
+}
+
+/// An object and its names, for people.
+pub(crate) fn shown(digest: &Digest, names: &[Name]) -> String {
+    let names: Vec<_> = names.iter().map(Name::to_string).collect();
+    if names.is_empty() {
+        digest.to_string()
+    } else {
+        format!("{digest} ({})", names.join(", "))
+    }
+}
+
+fn describe(catalog: &Catalog, objects: &BTreeSet<Ordinal>, chosen: &BTreeSet<Name>) -> Change {
+    let mut change = Change::default();
+    let mut referrers = BTreeSet::new();
+    for ordinal in objects {
+        let Some(object) = catalog.object(*ordinal) else {
+            continue;
+        };
+        change.objects.push(*object.digest());
+        change.bytes = change.bytes.saturating_add(object.size());
+        for name in catalog.names_of(*ordinal) {
+            change.reach.insert(name.clone());
+            if chosen.contains(&name) {
+                change.names.push(name);
+            } else {
+                change.others.push(name);
+            }
+        }
+        let speaking = catalog.referring_to(object.digest()).iter().copied();
+        referrers.extend(speaking.filter(|by| catalog.is_live(*by) && !objects.contains(by)));
+    }
+    change.names.sort();
+    change.others.sort();
+    change.referrers = referrers
+        .into_iter()
+        .map(|ordinal| digest(catalog, ordinal))
+        .collect();
+    change
+}
+
+/// The objects and everything below them.
+fn closure(catalog: &Catalog, of: &BTreeSet<Ordinal>) -> BTreeSet<Ordinal> {
+    let mut closure = of.clone();
+    let mut open: Vec<Ordinal> = of.iter().copied().collect();
+    while let Some(object) = open.pop().and_then(|ordinal| catalog.object(ordinal)) {
+        for child in object.children() {
+            if closure.insert(*child) {
+                open.push(*child);
+            }
+        }
+    }
+    closure
+}
+
+/// Of each of these objects, the live ones that hold it.
+fn holders(catalog: &Catalog, of: &BTreeSet<Ordinal>) -> BTreeMap<Ordinal, BTreeSet<Ordinal>> {
+    let mut holders: BTreeMap<Ordinal, BTreeSet<Ordinal>> = BTreeMap::new();
+    for holder in catalog.live().iter().map(Ordinal::new) {
+        let children = catalog
+            .object(holder)
+            .map_or(&[][..], |object| object.children());
+        for child in children.iter().filter(|child| of.contains(*child)) {
+            holders.entry(*child).or_default().insert(holder);
+        }
+    }
+    holders
+}
+
+/// The live objects that reach one of these through children, without these.
+fn ancestors(catalog: &Catalog, of: &BTreeSet<Ordinal>) -> BTreeSet<Ordinal> {
+    let mut above = BTreeSet::new();
+    // Parents have larger ordinals: one pass upwards finds all.
+    for ordinal in catalog.live().iter().map(Ordinal::new) {
+        let children = catalog
+            .object(ordinal)
+            .map_or(&[][..], |object| object.children());
+        let reaches = |child: &Ordinal| of.contains(child) || above.contains(child);
+        if children.iter().any(reaches) {
+            above.insert(ordinal);
+        }
+    }
+    above.retain(|ordinal| !of.contains(ordinal));
+    above
+}
+
+fn named(catalog: &Catalog, objects: &BTreeSet<Ordinal>) -> Vec<(Digest, Vec<Name>)> {
+    objects
+        .iter()
+        .map(|ordinal| {
+            let names: BTreeSet<_> = catalog.names_of(*ordinal).collect();
+            let names = names.into_iter().collect();
+            (digest(catalog, *ordinal), names)
+        })
+        .collect()
+}
+
+fn digest(catalog: &Catalog, ordinal: Ordinal) -> Digest {
+    catalog
+        .object(ordinal)
+        .map_or(Digest::from_raw([0; 32]), |object| *object.digest())
+}
+
+#[cfg(test)]
+mod tests;
