@@ -186,7 +186,7 @@ async fn start(
     )
     .await?;
     let store = open_store(&config).await?;
-    let sources = Sources::new(Staging::new(config.staging), limits.staging_requests)?;
+    let sources = Sources::new(Staging::new(config.staging), &limits, &config.allow_private)?;
     let metrics = Metrics::new()?;
     let statuses = Statuses::new(
         &urls.name,

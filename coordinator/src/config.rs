@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use landfall_promotion::ProductionRule;
 use landfall_runtime::config::{self, Check, ConfigFaults, Fault, HttpUrl};
+use landfall_runtime::dial::Network;
 use serde::Deserialize;
 use url::Url;
 
@@ -38,8 +39,11 @@ pub struct Config {
     /// What the operator decides about mirrors.
     #[serde(default)]
     pub mirror: Vec<MirrorPolicy>,
-    /// Bounds and intervals; not part of the file.
-    #[serde(skip)]
+    /// Networks that are not public, and that staging hosts may redirect to.
+    #[serde(default)]
+    pub allow_private: Vec<Network>,
+    /// Bounds and intervals; a few of them are part of the file.
+    #[serde(default)]
     pub limits: Limits,
 }
 
@@ -89,57 +93,89 @@ pub enum ServesPolicy {
     Everything,
 }
 
-/// Bounds and intervals of the program. The defaults are what operators run.
-#[derive(Clone, Debug)]
+/// Bounds and intervals of the program. The defaults are what operators run;
+/// those that depend on an operator's network are `[limits]` of the file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    /// How long a staging host may take to begin an answer, and to send an OCI
+    /// manifest, in milliseconds.
+    pub staging_answer_ms: u64,
+    /// Bytes a second that a staging host has to send of a blob or file …
+    pub staging_min_bytes_per_second: u64,
+    /// … in every so many milliseconds.
+    pub staging_window_ms: u64,
     /// Bytes of manifests that one plan may upload.
+    #[serde(skip)]
     pub plan_bytes: usize,
     /// Files that one plan may upload.
+    #[serde(skip)]
     pub plan_files: usize,
     /// Plans that are read and resolved at a time.
+    #[serde(skip)]
     pub concurrent_plans: usize,
     /// Resolved plans that are remembered for confirmation.
+    #[serde(skip)]
     pub remembered_plans: u32,
     /// Bytes of remembered plans, the newest apart.
+    #[serde(skip)]
     pub remembered_plan_bytes: u64,
-    /// Requests to one staging host at a time while a plan is resolved.
+    /// Images and files of one staging host that are resolved at a time, and
+    /// objects that are copied from it. How many requests that makes is up to
+    /// how the host takes them.
+    #[serde(skip)]
     pub staging_requests: usize,
     /// Entries of an operation that are copied at a time.
+    #[serde(skip)]
     pub concurrent_copies: usize,
     /// Operations that run at a time; more wait.
+    #[serde(skip)]
     pub concurrent_operations: usize,
     /// Largest object that is promoted, in bytes.
+    #[serde(skip)]
     pub object_bytes: u64,
     /// Referrers (and, apart, cosign tags) that one OCI manifest may bring.
+    #[serde(skip)]
     pub referrers: usize,
     /// Bytes of a referrer with all it needs.
+    #[serde(skip)]
     pub referrer_bytes: u64,
     /// Artifact types of referrers that are promoted.
+    #[serde(skip)]
     pub artifact_types: Vec<String>,
     /// How often the checkpoint is signed anew.
+    #[serde(skip)]
     pub refresh: Duration,
     /// How often agents are asked for a sign of life.
+    #[serde(skip)]
     pub heartbeat: Duration,
     /// How often a silent stream says that it lives.
+    #[serde(skip)]
     pub bookmark: Duration,
     /// Silence after which a session is closed.
+    #[serde(skip)]
     pub watchdog: Duration,
     /// How long received readiness reports may stay in memory alone.
+    #[serde(skip)]
     pub report_delay: Duration,
     /// How long a stop may take.
+    #[serde(skip)]
     pub stop_within: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            staging_answer_ms: 30_000,
+            staging_min_bytes_per_second: 4 << 10,
+            staging_window_ms: 20_000,
             plan_bytes: 100 << 20,
             plan_files: 20_000,
             concurrent_plans: 2,
             remembered_plans: 16,
             remembered_plan_bytes: 256 << 20,
-            staging_requests: 8,
-            concurrent_copies: 8,
+            staging_requests: 32,
+            concurrent_copies: 32,
             concurrent_operations: 4,
             object_bytes: 64 << 30,
             referrers: 32,
@@ -254,6 +290,14 @@ impl Check for Config {
                     format!("staging[{number}].prefix"),
                     format!("\"{}\" is mapped twice", rule.prefix),
                 );
+            }
+        }
+        for (key, value) in [
+            ("limits.staging_answer_ms", self.limits.staging_answer_ms),
+            ("limits.staging_window_ms", self.limits.staging_window_ms),
+        ] {
+            if value == 0 {
+                faults.add(key, "must be at least 1");
             }
         }
         let mut names = BTreeSet::new();
@@ -392,11 +436,32 @@ weight = 100
                 "staging[1].prefix",
             ),
             ("\"aws-east\"", "\"AWS\"", "mirror[0].name"),
+            (
+                "[origin]",
+                "[limits]\nstaging_window_ms = 0\n[origin]",
+                "limits.staging_window_ms",
+            ),
         ] {
             assert!(SAMPLE.contains(from), "{from}");
             let found = keys(&SAMPLE.replace(from, to));
             assert!(found.iter().any(|found| found == key), "{key}: {found:?}");
         }
+    }
+
+    #[test]
+    fn what_is_demanded_of_staging_can_be_set_and_has_defaults() {
+        let text = SAMPLE.replace(
+            "[origin]",
+            "allow_private = [\"10.0.0.0/8\"]\n[limits]\nstaging_answer_ms = 500\n[origin]",
+        );
+        let config: Config = toml::from_str(&text).unwrap();
+        assert_eq!(config.allow_private, ["10.0.0.0/8".parse().unwrap()]);
+        let (limits, usual) = (config.limits, Limits::default());
+        assert_eq!(limits.staging_answer_ms, 500);
+        assert_eq!(limits.staging_window_ms, usual.staging_window_ms);
+        assert_eq!(limits.object_bytes, usual.object_bytes);
+        assert_eq!(limits.artifact_types, usual.artifact_types);
+        assert!(toml::from_str::<Config>(&text.replace("10.0.0.0/8", "10.0.0.0/99")).is_err());
     }
 
     #[test]

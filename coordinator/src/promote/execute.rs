@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::{StreamExt, TryStreamExt};
 use landfall_catalog::{Object, PIECE_SIZE};
 use landfall_content::{
-    DirectoryStore, FaultKind, PieceHasher, PieceList, Source, StoreError, TransferError,
-    TransferLimits, Want, oci, transfer,
+    DirectoryStore, FaultKind, PieceHasher, PieceList, Source, StoreError, TransferError, Want,
+    oci, transfer,
 };
 use landfall_proto::status::chain;
 use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
@@ -141,16 +141,21 @@ impl Executor {
             let before = told.fetch_max(bytes, Ordering::Relaxed);
             count(bytes.saturating_sub(before));
         };
-        let limits = TransferLimits::default();
         let _permit = copies
             .acquire()
             .await
             .map_err(|error| Missed::Failed(error.to_string()))?;
         let sources = [source];
         retry(RetryPolicy::default(), "copy from staging", || async {
-            transfer(&self.store, &want, &sources, &limits, progress)
-                .await
-                .map_err(Failure)
+            transfer(
+                &self.store,
+                &want,
+                &sources,
+                self.sources.transfer_limits(),
+                progress,
+            )
+            .await
+            .map_err(Failure)
         })
         .await
         .map_err(|failure| missed(&failure.0))?;
@@ -261,11 +266,15 @@ fn missed(error: &TransferError) -> Missed {
     if error.is_absent() {
         return Missed::Lost(why);
     }
-    let is_wrong = error
-        .faults()
-        .iter()
-        .any(|fault| matches!(fault.kind, FaultKind::WrongBytes { .. }));
-    if is_wrong {
+    // Of one source: what it did last is what it does.
+    let is_final = error.faults().last().is_some_and(|fault| match fault.kind {
+        FaultKind::WrongBytes { .. } | FaultKind::Refused | FaultKind::Broken => true,
+        FaultKind::NotFound
+        | FaultKind::Transient { .. }
+        | FaultKind::Truncated
+        | FaultKind::Stalled => false,
+    });
+    if is_final {
         Missed::Refused(why)
     } else {
         Missed::Failed(why)

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use landfall_catalog::{Digest, Object, Tag};
 use landfall_content::oci::{Closure, ClosureError, ClosureLimits, is_manifest, resolve_closure};
 
-use super::resolve::{Reading, Unread, read_again};
+use super::resolve::{Reading, Unread, read_again, who_and_why};
 use super::sources::ImageSource;
 use crate::config::Limits;
 
@@ -201,7 +201,7 @@ impl From<ClosureError> for Reading {
     fn from(error: ClosureError) -> Self {
         let why = landfall_proto::status::chain(&error);
         match &error {
-            ClosureError::Read { source, .. } => Self::of(source.kind, why),
+            ClosureError::Read { source, .. } => Self::of(source.kind, who_and_why(source)),
             ClosureError::RootMissing(_)
             | ClosureError::WrongBytes(_)
             | ClosureError::Document { .. }

@@ -22,8 +22,6 @@ use super::sources::{ImageSource, Sources};
 use crate::catalog::SharedCatalog;
 use crate::config::Limits;
 
-/// Roots that are resolved at a time, over all hosts.
-const CONCURRENT_ROOTS: usize = 32;
 /// Roots in a row that a host may fail before the rest of a plan does without it.
 const MAX_FAILURES: u32 = 16;
 /// Blobs of one root that are looked for at a time.
@@ -124,7 +122,15 @@ impl Reading {
 
 impl From<SourceError> for Reading {
     fn from(error: SourceError) -> Self {
-        Self::of(error.kind, chain(&error))
+        Self::of(error.kind, who_and_why(&error))
+    }
+}
+
+/// The host is named in whatever went wrong at it.
+pub(super) fn who_and_why(error: &SourceError) -> String {
+    match &error.served_by {
+        Some(by) => format!("{by} {}", chain(error)),
+        None => chain(error),
     }
 }
 
@@ -153,7 +159,7 @@ where
     Fut: Future<Output = Result<T, E>>,
 {
     let policy = RetryPolicy {
-        attempts: 3,
+        attempts: 5,
         budget: Duration::from_secs(10),
         ..RetryPolicy::default()
     };
@@ -193,11 +199,19 @@ impl Resolver {
         let total = roots.len() as u64;
         progress(0, total);
         let patience = Patience::default();
-        let roots: Vec<_> = roots
-            .into_values()
-            .map(|asked| self.root(asked, &patience))
-            .collect();
-        let mut resolving = futures::stream::iter(roots).buffer_unordered(CONCURRENT_ROOTS);
+        // Apart for each host: one that is slow holds up nobody else's.
+        let mut hosts: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for asked in roots.into_values() {
+            let host = self.sources.host_of(asked.kind, &asked.source.location());
+            let root = self.root(asked, &patience);
+            hosts.entry(host).or_default().push(root);
+        }
+        let at_a_time = self.limits.staging_requests.max(1);
+        let mut resolving = futures::stream::select_all(
+            hosts
+                .into_values()
+                .map(|roots| futures::stream::iter(roots).buffer_unordered(at_a_time)),
+        );
         let mut found = HashMap::new();
         while let Some((key, root)) = resolving.try_next().await? {
             found.insert(key, root);
@@ -236,7 +250,7 @@ impl Resolver {
             return Ok(given_up);
         }
         let found = match read_again(|| staged.base.size(&staged.key)).await {
-            Ok(None) => Found::Lost(format!("{} is not there", asked.source)),
+            Ok(None) => Found::Lost(not_there(asked, &staged.host_name)),
             Ok(Some(size)) if size > self.limits.object_bytes => Found::Refused(format!(
                 "{} has {size} bytes; at most {} are promoted",
                 asked.source, self.limits.object_bytes
@@ -288,7 +302,7 @@ impl Resolver {
             Ok(None) => {
                 return Ok(match self.held_closure(&asked.digest).await? {
                     Some(closure) => Found::whole(closure),
-                    None => Found::Lost(format!("{} is not there", asked.source)),
+                    None => Found::Lost(not_there(asked, &source.host_name)),
                 });
             }
             Err(Reading::Transient(why)) => return Ok(Found::Unread(why)),
@@ -406,12 +420,20 @@ async fn look_for_blob(source: &ImageSource, digest: Digest, size: u64) -> Optio
     match read_again(|| source.registry.blob_size(&source.repository, &digest)).await {
         Ok(Some(found)) if found == size => None,
         Ok(Some(found)) => Some(Found::Refused(format!(
-            "{digest} has {found} bytes in staging, {size} in its OCI manifest"
+            "{digest} has {found} bytes at {}, {size} in its OCI manifest",
+            source.host_name
         ))),
-        Ok(None) => Some(Found::Lost(format!("its part {digest} is not there"))),
+        Ok(None) => Some(Found::Lost(format!(
+            "its part {digest} is not there at {}",
+            source.host_name
+        ))),
         Err(Reading::Transient(why)) => Some(Found::Unread(why)),
         Err(Reading::Final(why)) => Some(Found::Refused(why)),
     }
+}
+
+fn not_there(asked: &Asked, host: &str) -> String {
+    format!("{} is not there at {host}", asked.source)
 }
 
 impl Found {

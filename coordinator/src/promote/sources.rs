@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use landfall_catalog::Repository;
 use landfall_content::oci::{Registry, RegistryAuth, RegistryError};
-use landfall_content::{BaseError, FileBase};
+use landfall_content::{BaseError, FileBase, Manners, Paces, TransferLimits};
+use landfall_promotion::Kind;
 use landfall_runtime::config::process_environment;
-use landfall_runtime::dial::{DialError, http_client};
+use landfall_runtime::dial::{DialError, Network, Reach, http_client};
 use tokio::sync::Semaphore;
 use url::Url;
 
 use super::staging::{Staging, StagingError};
+use crate::config::Limits;
 
+/// How long a copy waits for its turn at a host that asked to be left alone.
+const PAUSE: Duration = Duration::from_secs(60);
 /// Prefixes of the environment's variables that object stores are given.
 const PROVIDERS: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
 
@@ -31,6 +36,9 @@ pub(crate) enum SourcesError {
     /// The file store cannot be used.
     #[error("the staging store cannot be used")]
     Base(#[from] BaseError),
+    /// There is no HTTP client to be had.
+    #[error("the staging store cannot be dialled")]
+    Dial(#[from] DialError),
     /// The endpoint is not a URL.
     #[error("the staging endpoint is not a URL")]
     Url(#[from] url::ParseError),
@@ -45,6 +53,8 @@ pub(crate) struct Sources {
 struct Inner {
     staging: Staging,
     client: reqwest::Client,
+    manners: Manners,
+    transfer: TransferLimits,
     per_host: usize,
     held: Mutex<Held>,
 }
@@ -82,13 +92,32 @@ pub(crate) struct FileStaged {
 }
 
 impl Sources {
-    /// `per_host` bounds the requests to one host at a time.
-    pub(crate) fn new(staging: Staging, per_host: usize) -> Result<Self, DialError> {
+    /// Hosts are reached and treated as `limits` say; what they redirect to is
+    /// public or among `allowed`.
+    pub(crate) fn new(
+        staging: Staging,
+        limits: &Limits,
+        allowed: &[Network],
+    ) -> Result<Self, DialError> {
+        let answer = Duration::from_millis(limits.staging_answer_ms);
         Ok(Self {
             inner: Arc::new(Inner {
                 staging,
                 client: http_client()?,
-                per_host: per_host.max(1),
+                manners: Manners {
+                    reach: Reach::allowing(allowed),
+                    answer,
+                    paces: Paces::default(),
+                },
+                transfer: TransferLimits {
+                    // Each answer is bounded where it is waited for. This
+                    // bounds the wait for a turn, and a few redirects.
+                    open_timeout: PAUSE + 4 * answer,
+                    min_throughput: limits.staging_min_bytes_per_second,
+                    throughput_window: Duration::from_millis(limits.staging_window_ms),
+                    ..TransferLimits::default()
+                },
+                per_host: limits.staging_requests.max(1),
                 held: Mutex::new(Held::default()),
             }),
         })
@@ -104,7 +133,8 @@ impl Sources {
             Some(registry) => registry.clone(),
             None => {
                 let url = Url::parse(&staged.registry)?;
-                let registry = Registry::new(&url, RegistryAuth::Anonymous)?;
+                let manners = &self.inner.manners;
+                let registry = Registry::mannered(&url, RegistryAuth::Anonymous, manners)?;
                 held.registries
                     .insert(staged.registry.clone(), registry.clone());
                 registry
@@ -128,7 +158,8 @@ impl Sources {
         let base = match held.bases.get(url.as_str()) {
             Some(base) => base.clone(),
             None => {
-                let base = FileBase::new(&url, &self.inner.client, provider_options())?;
+                let base = FileBase::new(&url, &self.inner.client, provider_options())?
+                    .mannered(&self.inner.manners)?;
                 held.bases.insert(url.as_str().to_owned(), base.clone());
                 base
             }
@@ -143,6 +174,27 @@ impl Sources {
             host,
             copies,
         })
+    }
+
+    /// What is demanded of a host while content is copied from it.
+    pub(crate) fn transfer_limits(&self) -> &TransferLimits {
+        &self.inner.transfer
+    }
+
+    /// The host that `location` is staged at; empty if no rule says.
+    pub(crate) fn host_of(&self, kind: Kind, location: &str) -> String {
+        match kind {
+            Kind::Images => {
+                let staged = self.inner.staging.repository(location);
+                staged.map(|staged| staged.registry).unwrap_or_default()
+            }
+            Kind::Files => {
+                let staged = self.inner.staging.file(location);
+                staged
+                    .map(|(url, _)| url[..url::Position::BeforePath].to_owned())
+                    .unwrap_or_default()
+            }
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

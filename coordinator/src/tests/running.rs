@@ -65,6 +65,7 @@ path_prefix = "binaries/"
                 serves: ServesPolicy::Everything,
                 weight: 50,
             }],
+            allow_private: Vec::new(),
             limits: Limits {
                 report_delay: Duration::from_millis(20),
                 bookmark: Duration::from_secs(1),

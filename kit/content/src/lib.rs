@@ -32,8 +32,8 @@ mod transfer;
 pub use pace::{Pace, Paces, Taken, Turn};
 pub use piece::{PieceHasher, PieceList, PieceListError, piece_count};
 pub use source::{
-    BaseError, FileBase, FileSource, HttpSource, ObjectStoreSource, Opened, ServedBy, Source,
-    SourceError, SourceErrorKind, fetch_bytes,
+    BaseError, FileBase, FileSource, HttpSource, Manners, ObjectStoreSource, Opened, ServedBy,
+    Source, SourceError, SourceErrorKind, fetch_bytes,
 };
 pub use store::{
     BucketStore, Destination, DirectoryStore, Item, NameChange, NamesBatch, NamesReport,

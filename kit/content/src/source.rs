@@ -2,6 +2,7 @@
 //! stream of bytes begins, and whoever reads it checks them.
 
 mod base;
+mod clients;
 mod file;
 mod http;
 mod object;
@@ -18,6 +19,8 @@ use landfall_runtime::bounded::read_to_limit;
 use crate::transfer::SourceFault;
 
 pub use base::{BaseError, FileBase};
+pub use clients::Manners;
+pub(crate) use clients::{Clients, TOO_LATE};
 pub use file::FileSource;
 pub use http::HttpSource;
 pub(crate) use http::{body, next_hop, status_error};

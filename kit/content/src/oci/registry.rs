@@ -17,16 +17,14 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderValue, Method};
 use landfall_catalog::{Digest, MediaType, Repository, Tag};
 use landfall_runtime::bounded::read_response;
-use landfall_runtime::dial::{
-    DialError, http_client, refuse_plain_text_elsewhere, without_secrets,
-};
+use landfall_runtime::dial::{DialError, refuse_plain_text_elsewhere, without_secrets};
 use serde::Deserialize;
 use url::Url;
 
 use super::document::{DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, MAX_DOCUMENT_BYTES};
 use super::{Descriptor, Document, ManifestReader, Reference};
-use crate::pace::{Pace, Paces};
-use crate::source::{ServedBy, Source, SourceError, SourceErrorKind};
+use crate::pace::Paces;
+use crate::source::{Clients, Manners, ServedBy, Source, SourceError, SourceErrorKind, TOO_LATE};
 pub use auth::RegistryAuth;
 use auth::Tokens;
 use call::Call;
@@ -51,13 +49,12 @@ pub struct Registry {
 
 #[derive(Debug)]
 struct Inner {
-    client: reqwest::Client,
+    clients: Clients,
     /// With `/v2/` and the prefix, ending in a slash.
     base: Url,
     /// What precedes a repository's name in the registry's own namespace.
     prefix: String,
     tokens: Tokens,
-    pace: Pace,
 }
 
 /// Why a registry cannot be used. The configuration's fault.
@@ -112,6 +109,30 @@ impl Registry {
     ///
     /// [`RegistryError`].
     pub fn paced(endpoint: &Url, auth: RegistryAuth, paces: &Paces) -> Result<Self, RegistryError> {
+        Self::open(endpoint, auth, |home| Clients::paced(home, paces))
+    }
+
+    /// As [`Self::new`], a registry that is not trusted with more than these
+    /// `manners`.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError`].
+    pub fn mannered(
+        endpoint: &Url,
+        auth: RegistryAuth,
+        manners: &Manners,
+    ) -> Result<Self, RegistryError> {
+        Self::open(endpoint, auth, |home| {
+            Clients::paced(home, &manners.paces)?.mannered(manners)
+        })
+    }
+
+    fn open(
+        endpoint: &Url,
+        auth: RegistryAuth,
+        clients: impl FnOnce(Url) -> Result<Clients, DialError>,
+    ) -> Result<Self, RegistryError> {
         refuse_plain_text_elsewhere(endpoint)?;
         let prefix = endpoint.path().trim_matches('/').to_owned();
         if !prefix.is_empty() && !Repository::is_valid(&prefix) {
@@ -126,12 +147,11 @@ impl Registry {
             prefix + "/"
         };
         base.set_path(&format!("/v2/{prefix}"));
-        let client = http_client()?;
+        let clients = clients(base.clone())?;
         Ok(Self {
             inner: Arc::new(Inner {
-                tokens: Tokens::new(client.clone(), auth, &base),
-                pace: paces.of(&base),
-                client,
+                tokens: Tokens::new(clients.clone(), auth),
+                clients,
                 base,
                 prefix,
             }),
@@ -157,7 +177,7 @@ impl Registry {
         };
         let declared = header(response.headers(), CONTENT_TYPE.as_str());
         let promised = header(response.headers(), "docker-content-digest");
-        let bytes = read(response, &by).await?;
+        let bytes = self.read(response, &by).await?;
         let digest = Digest::of(&bytes);
         let expected = match reference {
             Reference::Digest(digest) => Some(digest.to_string()),
@@ -267,7 +287,7 @@ impl Registry {
                 Err(error) => return Err(error),
             };
             next = next_page(&url, response.headers());
-            let bytes = read(response, &by).await?;
+            let bytes = self.read(response, &by).await?;
             let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
                 SourceError::broken("sent no list of referrers")
                     .caused_by(error)
@@ -345,6 +365,23 @@ impl Registry {
         }
     }
 
+    /// A document that arrives in time.
+    async fn read(&self, response: reqwest::Response, by: &ServedBy) -> Result<Bytes, SourceError> {
+        debug_assert_eq!(MAX_DOCUMENT as u64, MAX_DOCUMENT_BYTES);
+        let reading = read_response(response, MAX_DOCUMENT);
+        let Ok(read) = tokio::time::timeout(self.inner.clients.answer(), reading).await else {
+            return Err(SourceError::transient(TOO_LATE).from(by));
+        };
+        read.map_err(|error| {
+            let failed = if error.is_too_large() {
+                SourceError::broken("sent too long a document")
+            } else {
+                SourceError::transient("the transfer broke off")
+            };
+            failed.caused_by(error).from(by)
+        })
+    }
+
     fn url(&self, repository: &Repository, path: &str) -> Result<Url, SourceError> {
         self.inner
             .base
@@ -409,20 +446,6 @@ fn none_if_absent<T>(answer: Result<T, SourceError>) -> Result<Option<T>, Source
         Err(error) if error.kind == SourceErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-async fn read(response: reqwest::Response, by: &ServedBy) -> Result<Bytes, SourceError> {
-    debug_assert_eq!(MAX_DOCUMENT as u64, MAX_DOCUMENT_BYTES);
-    read_response(response, MAX_DOCUMENT)
-        .await
-        .map_err(|error| {
-            let failed = if error.is_too_large() {
-                SourceError::broken("sent too long a document")
-            } else {
-                SourceError::transient("the transfer broke off")
-            };
-            failed.caused_by(error).from(by)
-        })
 }
 
 fn accept_documents() -> HeaderMap {

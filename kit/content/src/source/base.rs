@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use futures::TryFutureExt as _;
 use http::header::CONTENT_LENGTH;
-use landfall_runtime::dial::without_secrets;
+use landfall_runtime::dial::{DialError, without_secrets};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, ObjectStoreScheme};
 use tokio::task::spawn_blocking;
 use url::Url;
 
 use super::object::store_error;
-use super::{FileSource, HttpSource, ObjectStoreSource, Source, SourceError, SourceErrorKind};
+use super::{
+    Clients, FileSource, HttpSource, Manners, ObjectStoreSource, ServedBy, Source, SourceError,
+    SourceErrorKind,
+};
 use crate::store::{StoreError, connect};
 
 /// Redirects that a web server may answer with.
@@ -29,7 +32,7 @@ pub struct FileBase {
 #[derive(Clone, Debug)]
 enum Place {
     Folder(PathBuf),
-    Web(reqwest::Client, Url),
+    Web(Clients),
     Bucket(Arc<dyn ObjectStore>, Path),
 }
 
@@ -68,7 +71,7 @@ impl FileBase {
                 if !url.path().ends_with('/') {
                     url.set_path(&format!("{}/", url.path()));
                 }
-                Place::Web(client.clone(), url)
+                Place::Web(Clients::new(client.clone(), url))
             }
             _ => {
                 let connection = connect(url, options)
@@ -77,6 +80,18 @@ impl FileBase {
             }
         };
         Ok(Self { place, name })
+    }
+
+    /// A web server is not trusted with more than these `manners`.
+    ///
+    /// # Errors
+    ///
+    /// [`DialError::HttpClient`].
+    pub fn mannered(mut self, manners: &Manners) -> Result<Self, DialError> {
+        if let Place::Web(clients) = self.place {
+            self.place = Place::Web(clients.mannered(manners)?);
+        }
+        Ok(self)
     }
 
     /// The file `key`, a relative path.
@@ -88,9 +103,10 @@ impl FileBase {
         check_key(key)?;
         Ok(match &self.place {
             Place::Folder(folder) => Arc::new(FileSource::new(&folder.join(key))),
-            Place::Web(client, base) => Arc::new(
-                HttpSource::new(client.clone(), below(base, key)?).with_redirects(REDIRECTS),
-            ),
+            Place::Web(clients) => {
+                let clients = clients.at(below(clients.home(), key)?);
+                Arc::new(HttpSource::by(clients).with_redirects(REDIRECTS))
+            }
             Place::Bucket(store, prefix) => Arc::new(ObjectStoreSource::new(
                 Arc::clone(store),
                 key_in(prefix, key)?,
@@ -110,7 +126,10 @@ impl FileBase {
         check_key(key).map_err(invalid)?;
         let found = match &self.place {
             Place::Folder(folder) => file_size(folder.join(key)).await,
-            Place::Web(client, base) => web_size(client, below(base, key).map_err(invalid)?).await,
+            Place::Web(clients) => {
+                let url = below(clients.home(), key).map_err(invalid)?;
+                web_size(clients, url).await
+            }
             Place::Bucket(store, prefix) => {
                 let key = key_in(prefix, key).map_err(invalid)?;
                 store
@@ -164,21 +183,25 @@ async fn file_size(path: PathBuf) -> Result<u64, SourceError> {
     }
 }
 
-async fn web_size(client: &reqwest::Client, mut url: Url) -> Result<u64, SourceError> {
+async fn web_size(clients: &Clients, mut url: Url) -> Result<u64, SourceError> {
     for _ in 0..=REDIRECTS {
-        let response = client.head(url.clone()).send().await.map_err(|error| {
-            SourceError::transient("the request failed").caused_by(error.without_url())
-        })?;
+        let by = ServedBy {
+            location: without_secrets(&url),
+            mirror: None,
+        };
+        let request = clients.of(&url).map_err(|error| error.from(&by))?;
+        let sent = clients.send(request.head(url.clone())).await;
+        let response = sent.map_err(|error| error.from(&by))?;
         let (status, headers) = (response.status(), response.headers());
         if status.is_redirection() {
-            url = super::next_hop(&url, headers)?;
+            url = super::next_hop(&url, headers).map_err(|error| error.from(&by))?;
         } else if status.is_success() {
             return headers
                 .get(CONTENT_LENGTH)
                 .and_then(|length| length.to_str().ok()?.parse().ok())
-                .ok_or_else(|| SourceError::broken("gives no length"));
+                .ok_or_else(|| SourceError::broken("gives no length").from(&by));
         } else {
-            return Err(super::status_error(status, headers));
+            return Err(super::status_error(status, headers).from(&by));
         }
     }
     Err(SourceError::broken("redirects too often"))

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use landfall_runtime::dial::without_secrets;
 use url::Url;
 
-use super::{Opened, ServedBy, Source, SourceError, SourceErrorKind};
+use super::{Clients, Opened, ServedBy, Source, SourceError, SourceErrorKind};
 use crate::transfer::SourceFault;
 
 /// The name of the mirror that a redirector sends to.
@@ -26,8 +26,7 @@ const MOST_AVOIDED: usize = 8;
 /// One URL.
 #[derive(Debug)]
 pub struct HttpSource {
-    client: reqwest::Client,
-    url: Url,
+    clients: Clients,
     headers: HeaderMap,
     redirects: u8,
     amends: bool,
@@ -40,10 +39,14 @@ impl HttpSource {
     /// none at all.
     #[must_use]
     pub fn new(client: reqwest::Client, url: Url) -> Self {
+        Self::by(Clients::new(client, url))
+    }
+
+    /// Reads the home of `clients`.
+    pub(crate) fn by(clients: Clients) -> Self {
         Self {
-            client,
-            name: without_secrets(&url),
-            url,
+            name: without_secrets(clients.home()),
+            clients,
             headers: HeaderMap::new(),
             redirects: 0,
             amends: false,
@@ -74,7 +77,7 @@ impl HttpSource {
     }
 
     fn target(&self) -> Url {
-        let mut url = self.url.clone();
+        let mut url = self.clients.home().clone();
         let avoid = self.avoid.lock().unwrap_or_else(PoisonError::into_inner);
         if !avoid.is_empty() {
             let mut query = url.query_pairs_mut();
@@ -94,18 +97,18 @@ impl HttpSource {
                 location: without_secrets(&url),
                 mirror: mirror.clone(),
             };
-            let mut request = self.client.get(url.clone());
-            if url.origin() == self.url.origin() {
+            let client = self.clients.of(&url);
+            let mut request = client
+                .map_err(|error| error.from(&served_by))?
+                .get(url.clone());
+            if url.origin() == self.clients.home().origin() {
                 request = request.headers(self.headers.clone());
             }
             if from > 0 {
                 request = request.header(RANGE, format!("bytes={from}-"));
             }
-            let response = request.send().await.map_err(|error| {
-                SourceError::transient("the request failed")
-                    .caused_by(error.without_url())
-                    .from(&served_by)
-            })?;
+            let sent = self.clients.send(request).await;
+            let response = sent.map_err(|error| error.from(&served_by))?;
             if !response.status().is_redirection() {
                 return Ok((response, served_by));
             }

@@ -13,7 +13,7 @@ use landfall_runtime::dial::is_loopback;
 use serde::Deserialize;
 use url::Url;
 
-use crate::source::{SourceError, SourceErrorKind, status_error};
+use crate::source::{Clients, SourceError, SourceErrorKind, status_error};
 
 /// Longest answer of a token server.
 const MAX_TOKEN_ANSWER: usize = 64 << 10;
@@ -46,7 +46,7 @@ impl fmt::Debug for RegistryAuth {
 
 /// Tokens by scope (or scopes, with spaces between). One that ran out is refused by the registry and replaced.
 pub(super) struct Tokens {
-    client: reqwest::Client,
+    clients: Clients,
     basic: Option<HeaderValue>,
     /// Plain http to token servers only if the registry itself is local.
     local: bool,
@@ -66,7 +66,7 @@ struct Granted {
 }
 
 impl Tokens {
-    pub(super) fn new(client: reqwest::Client, auth: RegistryAuth, registry: &Url) -> Self {
+    pub(super) fn new(clients: Clients, auth: RegistryAuth) -> Self {
         let basic = match auth {
             RegistryAuth::Anonymous => None,
             RegistryAuth::Basic { username, password } => {
@@ -75,9 +75,9 @@ impl Tokens {
             }
         };
         Self {
-            client,
+            local: is_loopback(clients.home()),
+            clients,
             basic,
-            local: is_loopback(registry),
             held: Mutex::default(),
         }
     }
@@ -136,12 +136,14 @@ impl Tokens {
         if let Some(service) = &bearer.service {
             realm.query_pairs_mut().append_pair("service", service);
         }
-        let mut request = self.client.get(realm);
+        let mut request = self.clients.of(&realm)?.get(realm.clone());
         if let Some(basic) = &self.basic {
             request = request.header(http::header::AUTHORIZATION, basic.clone());
         }
-        let response = request.send().await.map_err(|error| {
-            SourceError::transient("the token server did not answer").caused_by(error.without_url())
+        let response = self.clients.send(request).await.map_err(|mut error| {
+            let server = realm.host_str().unwrap_or_default();
+            error.detail = format!("the token server {server} {}", error.detail);
+            error
         })?;
         if !response.status().is_success() {
             let mut error = status_error(response.status(), response.headers());

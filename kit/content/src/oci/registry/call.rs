@@ -11,7 +11,6 @@ use serde::Deserialize;
 use url::Url;
 
 use super::Registry;
-use crate::pace::Taken;
 use crate::source::{ServedBy, SourceError, SourceErrorKind, next_hop, status_error};
 
 /// Redirects of one request: to a bucket or CDN, and once within it.
@@ -76,7 +75,8 @@ impl Registry {
                 mirror: None,
             };
             let at_home = url.origin() == inner.base.origin();
-            let mut request = inner.client.request(call.method.clone(), url.clone());
+            let client = inner.clients.of(&url).map_err(|error| error.from(&by))?;
+            let mut request = client.request(call.method.clone(), url.clone());
             request = request.headers(call.headers.clone());
             if let Some(body) = &call.body {
                 request = request.body(body.clone());
@@ -84,14 +84,8 @@ impl Registry {
             if let Some(authorization) = authorization.clone().filter(|_| at_home) {
                 request = request.header(AUTHORIZATION, authorization);
             }
-            let turn = inner.pace.turn().await;
-            let sent = request.send().await;
-            turn.end(sent.as_ref().map_or(Taken::Failed, taken));
-            let response = sent.map_err(|error| {
-                SourceError::transient("the request failed")
-                    .caused_by(error.without_url())
-                    .from(&by)
-            })?;
+            let sent = inner.clients.send(request).await;
+            let response = sent.map_err(|error| error.from(&by))?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && at_home && may_authenticate {
                 may_authenticate = false;
@@ -110,20 +104,6 @@ impl Registry {
                 return Err(error);
             }
         }
-    }
-}
-
-fn taken(response: &reqwest::Response) -> Taken {
-    match response.status() {
-        status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
-            match status_error(status, response.headers()).kind {
-                SourceErrorKind::Transient { retry_after } => Taken::TooMuch { retry_after },
-                SourceErrorKind::NotFound | SourceErrorKind::Refused | SourceErrorKind::Broken => {
-                    Taken::Answered
-                }
-            }
-        }
-        _ => Taken::Answered,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use landfall_runtime::dial::http_client;
 use serde_json::{Value, json};
 
 use super::*;
