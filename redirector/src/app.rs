@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_catalog::{PinError, PinnedKeys};
+use landfall_log::LogReader;
 use landfall_log::follow::{FeedSource, FollowConfig, FollowError, Follower};
 use landfall_proto::status::chain;
 use landfall_runtime::config::Check as _;
@@ -105,7 +106,10 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
     let channel = LoopbackDial.grpc(&config.coordinator)?;
 
     let fleet_file = config.data_dir.join("fleet");
-    let opened = open(&config, http.clone(), fleet_file.clone()).await?;
+    let source = FeedSource::Grpc(config.coordinator.clone());
+    let follow = FollowConfig::new(config.data_dir.join("log"), keys, vec![source]);
+    let follower = Follower::new(follow, Arc::clone(&clock), Arc::new(LoopbackDial))?;
+    let opened = open(&config, http.clone(), fleet_file.clone(), follower.reader()).await?;
     let Opened {
         view,
         manifests,
@@ -117,9 +121,6 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
     let address = listener
         .local_addr()
         .map_err(|fault| RunError::Listen(config.listen.http, fault))?;
-    let source = FeedSource::Grpc(config.coordinator.clone());
-    let follow = FollowConfig::new(config.data_dir.join("log"), keys, vec![source]);
-    let follower = Follower::new(follow, Arc::clone(&clock), Arc::new(LoopbackDial))?;
 
     let tasks = Tasks::new(shutdown.clone());
     let ready = Ready::new();
@@ -229,6 +230,7 @@ async fn open(
     config: &Config,
     http: reqwest::Client,
     fleet_file: PathBuf,
+    log: watch::Receiver<Option<LogReader>>,
 ) -> Result<Opened, RunError> {
     let (locate, data_dir) = (config.locate.clone(), config.data_dir.clone());
     let read = move || {
@@ -237,7 +239,7 @@ async fn open(
         let folder = data_dir.join("oci-manifests");
         let manifests = Manifests::open(&folder, http)
             .map_err(|fault| RunError::Data(folder.clone(), fault))?;
-        let view = Arc::new(View::new(locate::load(&locate)?));
+        let view = Arc::new(View::new(locate::load(&locate)?, log));
         let fleet = match last_good::load(&fleet_file) {
             Ok(fleet) => fleet.unwrap_or_default(),
             Err(fault) => {

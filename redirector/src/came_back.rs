@@ -139,7 +139,10 @@ mod tests {
     fn nobody_yet(clock: &Arc<ManualClock>) -> CameBack {
         landfall_runtime::install_crypto();
         CameBack::new(
-            Arc::new(View::new(landfall_route::Locator::default())),
+            Arc::new(View::new(
+                landfall_route::Locator::default(),
+                tokio::sync::watch::channel(None).1,
+            )),
             reqwest::Client::new(),
             Probe::default(),
             Arc::clone(clock) as Arc<dyn Clock>,

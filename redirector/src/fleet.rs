@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use landfall_catalog::Readiness;
 use landfall_proto::model::{
     ReadinessAssembler, WireError, mirror_from_wire, mirror_to_wire, readiness_to_wire,
 };
@@ -16,6 +17,7 @@ use landfall_proto::v1::routing_watch_response::Kind;
 use landfall_route::{FleetView, Health, MirrorView};
 
 use crate::probe::Verdicts;
+use crate::reports::Believed;
 
 /// A whole state of the fleet.
 #[derive(Clone, Debug, Default)]
@@ -49,15 +51,17 @@ impl Fleet {
         self.mirrors.contains_key(mirror)
     }
 
-    /// The fleet for decisions: with what probes say, and without the readiness of mirrors that speak of
-    /// another log than `log_origin`, whose ordinals mean other objects.
+    /// What each mirror reported last, whatever log that is about.
+    pub fn reports(&self) -> impl Iterator<Item = (&str, &Arc<Readiness>)> {
+        self.mirrors.iter().filter_map(|(name, member)| {
+            let readiness = member.view.readiness.as_ref()?;
+            Some((name.as_str(), readiness))
+        })
+    }
+
+    /// The fleet for decisions: with what probes say, and what is believed of the reports.
     #[must_use]
-    pub fn view(&self, verdicts: &Verdicts, log_origin: Option<&str>) -> FleetView {
-        let same_log = |view: &MirrorView| {
-            view.readiness
-                .as_ref()
-                .is_none_or(|it| log_origin.is_none_or(|ours| it.log.origin == ours))
-        };
+    pub fn view(&self, verdicts: &Verdicts, believed: &Believed) -> FleetView {
         FleetView {
             revision: self.revision(),
             mirrors: self
@@ -65,11 +69,7 @@ impl Fleet {
                 .values()
                 .map(|member| MirrorView {
                     healthy: verdicts.health(&member.view.name),
-                    readiness: member
-                        .view
-                        .readiness
-                        .clone()
-                        .filter(|_| same_log(&member.view)),
+                    readiness: believed.get(&member.view.name).cloned(),
                     ..member.view.clone()
                 })
                 .collect(),

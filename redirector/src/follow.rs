@@ -6,7 +6,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use futures::{StreamExt as _, future};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, future};
 use landfall_catalog::{Digest, Entry};
 use landfall_log::follow::FollowEvent;
 use landfall_proto::status::chain;
@@ -19,7 +20,7 @@ use tracing::info_span;
 use crate::http::{is_manifest, wanted_manifest};
 use crate::metrics::Metrics;
 use crate::oci_manifests::Manifests;
-use crate::view::View;
+use crate::view::{View, blocking};
 
 /// OCI manifests that wait to be fetched ahead. What finds no room is fetched when it is asked for.
 pub const MAX_AHEAD: usize = 10_000;
@@ -41,11 +42,15 @@ pub struct Sink {
 
 impl Sink {
     /// A function that takes events one by one.
-    pub fn into_fn(self) -> impl FnMut(FollowEvent) -> future::Ready<()> + Send {
+    pub fn into_fn(self) -> impl FnMut(FollowEvent) -> BoxFuture<'static, ()> + Send {
         let mut replayed = false;
         move |event| {
+            if let FollowEvent::Checkpoint(checkpoint) = event {
+                let (view, now) = (Arc::clone(&self.view), self.clock.unix_seconds());
+                return blocking(move || view.set_checkpoint(checkpoint, now)).boxed();
+            }
             self.take(event, &mut replayed);
-            future::ready(())
+            future::ready(()).boxed()
         }
     }
 
@@ -80,8 +85,9 @@ impl Sink {
                 *replayed = true;
                 tracing::info!(size, "the catalog on disk is in force");
             }
-            FollowEvent::Checkpoint(checkpoint) => self.view.set_checkpoint(checkpoint, now),
             FollowEvent::CaughtUp { size } => tracing::debug!(size, "caught up with the log"),
+            // Taken already.
+            FollowEvent::Checkpoint(_) => {}
             FollowEvent::Refused(_) => {
                 // The follower has told what and why, and keeps the evidence.
                 self.metrics.refused_feeds.inc();

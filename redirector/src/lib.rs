@@ -10,7 +10,7 @@
 //! - An answer is a pure function of the catalog, the fleet view, the place of the client and the request
 //!   ([`http::answer`]).
 //! - A `Location` is built from parsed names and the fleet view only, and names no mirror that has not reported the
-//!   object ready.
+//!   object ready, by an ordinal of our own log ([`reports`]).
 //! - Names are resolved from the signed catalog only; the bytes of an OCI manifest are hashed before anybody sees them.
 //! - Silence of the coordinator changes nothing: the last good view stays, in memory and across a restart.
 //! - Logs hold no full client address.
@@ -31,6 +31,7 @@ pub mod locate;
 pub mod metrics;
 pub mod oci_manifests;
 pub mod probe;
+pub mod reports;
 pub mod routing;
 pub mod upkeep;
 pub mod view;

@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 
 use crate::fleet::{Fleet, FleetWatch};
 use crate::last_good;
-use crate::view::View;
+use crate::view::{View, blocking};
 
 /// A coordinator sends a bookmark every 15 s; after three missed ones the connection is given up.
 const WATCHDOG: Duration = Duration::from_secs(45);
@@ -116,7 +116,8 @@ impl Routing {
                 Ok(Some(fleet)) => {
                     backoff.reset();
                     tracing::debug!(revision = fleet.revision(), "the fleet changed");
-                    self.view.set_fleet(Arc::clone(&fleet));
+                    let (view, next) = (Arc::clone(&self.view), Arc::clone(&fleet));
+                    blocking(move || view.set_fleet(next)).await;
                     states.send_replace(fleet);
                 }
                 Err(fault) => return fault.into(),

@@ -6,4 +6,5 @@ mod fleet_watch;
 mod hostile;
 mod oci;
 mod program;
+mod reports;
 mod world;

@@ -78,7 +78,10 @@ mod tests {
             country: Some(file.clone()),
             ..Locate::default()
         };
-        let view = View::new(locate::load(&config).unwrap());
+        let view = View::new(
+            locate::load(&config).unwrap(),
+            tokio::sync::watch::channel(None).1,
+        );
         let mut loaded = locate::fingerprint(&config);
         let country = || {
             let place = view.locator().locate("192.0.2.1".parse().unwrap());

@@ -11,16 +11,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 use landfall_catalog::{Catalog, Entry, FoldError, SignedCheckpoint};
+use landfall_log::LogReader;
+use landfall_proto::status::chain;
 use landfall_route::{FleetView, Health, Locator};
 use tokio::sync::watch;
 
 use crate::config::Probe;
 use crate::fleet::Fleet;
 use crate::probe::Verdicts;
+use crate::reports::{Believed, Reports};
 
 /// Everything that an answer depends on.
 pub struct View {
     catalog: RwLock<CatalogState>,
+    /// Locked before `sources` and kept over reads of the log; never on the way of a request or a probe.
+    reports: Mutex<Reports>,
     sources: Mutex<Sources>,
     fleet: ArcSwap<FleetView>,
     locator: ArcSwap<Locator>,
@@ -50,7 +55,7 @@ pub struct CatalogState {
 struct Sources {
     fleet: Arc<Fleet>,
     verdicts: Verdicts,
-    log_origin: Option<String>,
+    believed: Believed,
 }
 
 impl CatalogState {
@@ -96,13 +101,14 @@ impl CatalogState {
 }
 
 impl View {
-    /// A view that knows places only.
+    /// A view that knows places only; the log will be `log`.
     #[must_use]
-    pub fn new(locator: Locator) -> Self {
+    pub fn new(locator: Locator, log: watch::Receiver<Option<LogReader>>) -> Self {
         Self {
             catalog: RwLock::default(),
+            reports: Mutex::new(Reports::new(log)),
             sources: Mutex::default(),
-            fleet: ArcSwap::from_pointee(Fleet::default().view(&Verdicts::default(), None)),
+            fleet: ArcSwap::default(),
             locator: ArcSwap::from_pointee(locator),
             known: watch::Sender::default(),
         }
@@ -147,20 +153,25 @@ impl View {
         Ok(())
     }
 
-    /// Takes over a verified checkpoint.
+    /// Takes over a verified checkpoint. Blocks on the disk, where the log is that reports are compared with.
     pub fn set_checkpoint(&self, checkpoint: SignedCheckpoint, now: u64) {
-        let origin = checkpoint.checkpoint.origin.clone();
+        let (origin, size) = {
+            let held = &checkpoint.checkpoint;
+            (held.origin.clone(), held.size)
+        };
         {
             let mut state = self.write_catalog();
             state.checkpoint = Some(checkpoint);
             state.refresh(now);
         }
-        self.now_known(|known| &mut known.catalog);
-        let mut sources = self.sources();
-        if sources.log_origin.as_ref() != Some(&origin) {
-            sources.log_origin = Some(origin);
+        let mut reports = self.reports();
+        if let Some(believed) = reports.log_is_at(&origin, size) {
+            let mut sources = self.sources();
+            sources.believed = believed;
             self.publish(&sources);
         }
+        drop(reports);
+        self.now_known(|known| &mut known.catalog);
     }
 
     /// Looks at the clock: whether the catalog became stale.
@@ -179,12 +190,17 @@ impl View {
         }
     }
 
-    /// Takes over a state of the fleet.
+    /// Takes over a state of the fleet. Blocks on the disk, where the log is that reports are compared with.
     pub fn set_fleet(&self, fleet: Arc<Fleet>) {
+        let mut reports = self.reports();
+        let believed = reports.of_fleet(Arc::clone(&fleet));
         let mut sources = self.sources();
         sources.verdicts.retain(|mirror| fleet.has(mirror));
         sources.fleet = fleet;
+        sources.believed = believed;
         self.publish(&sources);
+        drop(sources);
+        drop(reports);
         self.now_known(|known| &mut known.fleet);
     }
 
@@ -213,9 +229,7 @@ impl View {
 
     /// The lock on the sources orders the writers, so that a snapshot never goes back.
     fn publish(&self, sources: &Sources) {
-        let view = sources
-            .fleet
-            .view(&sources.verdicts, sources.log_origin.as_deref());
+        let view = sources.fleet.view(&sources.verdicts, &sources.believed);
         self.fleet.store(Arc::new(view));
     }
 
@@ -224,11 +238,25 @@ impl View {
             .send_if_modified(|known| !std::mem::replace(what(known), true));
     }
 
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn sources(&self) -> MutexGuard<'_, Sources> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write_catalog(&self) -> RwLockWriteGuard<'_, CatalogState> {
         self.catalog.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Changes a view where blocking on the disk is allowed.
+pub(crate) async fn blocking(change: impl FnOnce() + Send + 'static) {
+    if let Err(fault) = tokio::task::spawn_blocking(change).await {
+        tracing::error!(
+            error = chain(&fault),
+            "what is known could not be brought up to date"
+        );
     }
 }

@@ -36,7 +36,10 @@ fn take_all(
 }
 
 fn view_of(fleet: &Fleet) -> FleetView {
-    fleet.view(&Verdicts::default(), None)
+    let believed = fleet
+        .reports()
+        .map(|(mirror, report)| (mirror.to_owned(), Arc::clone(report)));
+    fleet.view(&Verdicts::default(), &believed.collect())
 }
 
 /// All that decisions look at, in a form that can be compared.

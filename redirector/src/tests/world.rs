@@ -7,6 +7,7 @@ use landfall_catalog::{
     Checkpoint, Commit, Digest, Entry, Frontier, LogPosition, LogSigner, MediaType, Name, Object,
     Readiness, Referrer, Revision, SignedCheckpoint, TreeHash, leaf_hash,
 };
+use landfall_log::{LogDisk, LogReader};
 use landfall_proto::model::encode_entry;
 use landfall_proto::model::{mirror_to_wire, readiness_to_wire};
 use landfall_proto::v1::routing_watch_response::Kind;
@@ -16,6 +17,8 @@ use landfall_proto::v1::{
 };
 use landfall_route::{Locator, MirrorState, MirrorView, Place, Serves, StoreKind};
 use roaring::RoaringBitmap;
+use tempfile::TempDir;
+use tokio::sync::watch;
 
 use crate::fleet::{Fleet, FleetWatch};
 use crate::http::client::Client;
@@ -164,6 +167,49 @@ pub(super) fn checkpoint(time: u64) -> SignedCheckpoint {
     signer().keys().verify(&note).unwrap()
 }
 
+/// The log's root when it had `size` entries: those of [`entries`] and [`later_entries`].
+pub(super) fn root_at(size: u64) -> TreeHash {
+    let mut frontier = Frontier::new();
+    let all = entries().into_iter().flatten().chain(later_entries());
+    for entry in all.take(usize::try_from(size).unwrap()) {
+        frontier.push(leaf_hash(&encode_entry(&entry).unwrap()));
+    }
+    assert_eq!(frontier.size(), size);
+    frontier.root()
+}
+
+/// A log on disk that has [`entries`].
+pub(super) struct Log {
+    disk: LogDisk,
+    _folder: TempDir,
+}
+
+impl Log {
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = LogDisk::open(folder.path(), signer().keys()).unwrap();
+        let mut this = Self {
+            disk,
+            _folder: folder,
+        };
+        for revision in entries() {
+            this.commit(&revision);
+        }
+        this
+    }
+
+    pub(super) fn commit(&mut self, entries: &[Entry]) -> SignedCheckpoint {
+        let note = note(&mut self.disk.frontier(), entries, NOW);
+        let entries: Vec<_> = entries.iter().map(|it| encode_entry(it).unwrap()).collect();
+        self.disk.stage(&entries).unwrap();
+        self.disk.commit(&note).unwrap()
+    }
+
+    pub(super) fn reader(&self) -> watch::Receiver<Option<LogReader>> {
+        watch::channel(Some(self.disk.reader())).1
+    }
+}
+
 /// Everything is held and in place, but for `missing`.
 pub(super) fn readiness(missing: &[u32]) -> Readiness {
     Readiness {
@@ -175,7 +221,7 @@ pub(super) fn readiness(missing: &[u32]) -> Readiness {
         log: LogPosition {
             origin: ORIGIN_NAME.to_owned(),
             size: LOG_SIZE,
-            root: TreeHash::from_raw([0; 32]),
+            root: root_at(LOG_SIZE),
         },
     }
 }
@@ -252,11 +298,16 @@ pub(super) fn fleet(mirrors: &[MirrorView], origin_url: &str) -> Arc<Fleet> {
 
 /// The view of a redirector that knows all of the above.
 pub(super) fn view(mirrors: &[MirrorView]) -> View {
+    view_of_log(&Log::new(), mirrors)
+}
+
+pub(super) fn view_of_log(log: &Log, mirrors: &[MirrorView]) -> View {
     let countries = "192.0.2.0/24,NO\n198.51.100.0/24,DE\n203.0.113.0/24,JP\n";
-    let view = View::new(Locator {
+    let locator = Locator {
         countries: landfall_route::ranges::parse_country_csv(countries).unwrap(),
         ..Locator::default()
-    });
+    };
+    let view = View::new(locator, log.reader());
     for revision in entries() {
         view.apply(&revision, NOW).unwrap();
     }
