@@ -2,5 +2,6 @@
 
 mod agent_killed;
 mod coordinator_killed;
+mod frozen_peer;
 mod lying_source;
 mod mirror_killed;

@@ -5,4 +5,5 @@ mod promotion;
 mod registry;
 mod restart;
 mod running;
+mod surface;
 mod withdraw;

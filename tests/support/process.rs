@@ -87,10 +87,17 @@ impl Program {
         let _ = self.child.wait();
     }
 
+    /// Sends a signal by its name, such as `STOP`.
+    #[track_caller]
+    pub(crate) fn signal(&self, name: &str) {
+        let signal = format!("-{name}");
+        super::ok(Command::new("kill").args([&signal, &self.child.id().to_string()]));
+    }
+
     /// SIGTERM; panics unless it ends with 0 within 10 s.
     #[track_caller]
     pub(crate) fn terminate(&mut self) {
-        super::ok(Command::new("kill").args(["-TERM", &self.child.id().to_string()]));
+        self.signal("TERM");
         let name = self.name.clone();
         let log = self.log.clone();
         let (status, _) = super::eventually(

@@ -140,6 +140,11 @@ impl Cursor {
     }
 
     async fn message(&mut self) -> Result<Bytes, Status> {
+        // Before every message, not only when there is nothing to send: a reader
+        // of a long log must not hold up the stop.
+        if self.service.shutdown.is_requested() {
+            return Err(stopping());
+        }
         let publisher = &self.service.publisher;
         if !self.said_hello {
             self.said_hello = true;
@@ -159,7 +164,7 @@ impl Cursor {
             }
             tokio::select! {
                 () = self.service.shutdown.requested() => {
-                    return Err(Status::unavailable("the server is stopping"));
+                    return Err(stopping());
                 }
                 changed = self.heads.changed() => {
                     changed.map_err(|_| Status::unavailable("the log is closed"))?;
@@ -192,6 +197,10 @@ impl Cursor {
         })?;
         Ok(Chunk::of_beginning(first, &entries))
     }
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the server is stopping")
 }
 
 impl NamedService for CatalogService {
@@ -273,7 +282,21 @@ mod tests {
     use crate::disk::LogDisk;
 
     #[tokio::test]
-    async fn a_reader_that_takes_no_message_for_a_minute_is_closed() {
+    async fn a_stop_ends_a_stream_that_has_more_to_send() {
+        let (_dir, publisher) = empty_log().await;
+        let shutdown = Shutdown::new();
+        let clock = Arc::new(ManualClock::new(1));
+        let service = CatalogService::new(publisher, clock, shutdown.clone());
+        let mut stream = service.stream(0).unwrap();
+        assert!(stream.next().await.unwrap().is_ok());
+        shutdown.trigger();
+        let stopped = stream.next().await.unwrap().unwrap_err();
+        assert_eq!(stopped.code(), Code::Unavailable);
+        assert!(stream.next().await.is_none());
+    }
+
+    /// A log whose checkpoint there is to send.
+    async fn empty_log() -> (tempfile::TempDir, Publisher) {
         let signer = LogSigner::from_seeds("log.example", [1; 32], [2; 32]).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let publisher = Publisher::new(LogDisk::open(dir.path(), signer.keys()).unwrap());
@@ -286,6 +309,12 @@ mod tests {
             .refresh(signer.sign(&empty, 1).unwrap())
             .await
             .unwrap();
+        (dir, publisher)
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_no_message_for_a_minute_is_closed() {
+        let (_dir, publisher) = empty_log().await;
         let clock = Arc::new(ManualClock::new(1));
         let service = CatalogService::new(publisher, clock.clone(), Shutdown::new());
 
