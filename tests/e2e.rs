@@ -1,6 +1,7 @@
 //! The whole way, by user story.
 
 mod demo;
+mod generate;
 mod log;
 mod manifests;
 mod real_clients;

@@ -31,6 +31,13 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Resolves the manifests against staging, and with --confirm promotes them.
     Promote(PromoteArgs),
+    /// Helps to write manifests.
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
+    /// Takes something that was promoted away from everybody, until it is reinstated.
+    Withdraw(WithdrawArgs),
+    /// Takes a withdrawal back.
+    Reinstate(ReinstateArgs),
     /// The state of the catalog and of the mirrors.
     Status(StatusArgs),
     /// Past operations: when, who, why, and what became of them.
@@ -175,6 +182,57 @@ pub(crate) struct PromoteArgs {
     #[arg(long)]
     pub(crate) source: Option<String>,
     /// One JSON event a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ManifestCommand {
+    /// New entries for a list of files or images, printed or merged into a file.
+    #[command(subcommand)]
+    Generate(GenerateCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GenerateCommand {
+    /// Lists a folder's files with their SHA-256.
+    Files(GenerateFilesArgs),
+    /// Lists tags of images with the digests that a staging registry has for them.
+    Images(GenerateImagesArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateFilesArgs {
+    /// The folder; paths in the manifest are relative to it.
+    pub(crate) dir: PathBuf,
+    /// Only files whose path begins with this, as `v1.30.0/`.
+    #[arg(long, value_name = "P")]
+    pub(crate) prefix: Option<String>,
+    /// Merges into this manifest, of which everything stays as it is written.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) into: Option<PathBuf>,
+    /// What was done as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateImagesArgs {
+    /// The staging registry, as manifests have it (`gcr.io/k8s-staging-x`) or as a URL.
+    pub(crate) registry: String,
+    /// The images are below this path of the registry.
+    #[arg(long, value_name = "P")]
+    pub(crate) project: Option<String>,
+    /// An image of it; may be repeated. Without one, those that --into lists.
+    #[arg(long = "image", value_name = "NAME")]
+    pub(crate) images: Vec<String>,
+    /// A tag; may be repeated. Without one, all but `latest`.
+    #[arg(long = "tag", short = 't', value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
+    /// Merges into this manifest, of which everything stays as it is written.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) into: Option<PathBuf>,
+    /// What was done as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
 }

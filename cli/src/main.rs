@@ -16,7 +16,10 @@ mod demo;
 mod failure;
 mod output;
 
-use args::{AgentCommand, Cli, Command, CoordinatorCommand, LogCommand, RedirectorCommand};
+use args::{
+    AgentCommand, Cli, Command, CoordinatorCommand, GenerateCommand, LogCommand, ManifestCommand,
+    RedirectorCommand,
+};
 use failure::{Failure, Verdict};
 
 #[global_allocator]
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> Result<Verdict, Failure> {
-    use command::{explain, history, log, plan, promote, run, status, validate};
+    use command::{explain, generate, history, log, plan, promote, run, status, validate};
     match command {
         Command::Demo(args) => demo::run(args).await,
         Command::Coordinator(CoordinatorCommand::Init(args)) => run::init_coordinator(args).await,
@@ -58,6 +61,12 @@ async fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Validate(args) => validate::run(args),
         Command::Plan(args) => plan::run(args).await,
         Command::Promote(args) => promote::run(args).await,
+        Command::Manifest(ManifestCommand::Generate(GenerateCommand::Files(args))) => {
+            generate::files(args).await
+        }
+        Command::Manifest(ManifestCommand::Generate(GenerateCommand::Images(args))) => {
+            generate::images(args).await
+        }
         Command::Status(args) => status::run(args).await,
         Command::History(args) => history::run(args).await,
         Command::Explain(args) => explain::run(args).await,

@@ -11,7 +11,7 @@ mod files;
 mod images;
 
 pub use files::merge_files;
-pub use images::{ImageRow, merge_images};
+pub use images::{ImageRow, image_names, merge_images};
 
 /// A manifest with new entries.
 #[derive(Clone, Debug, PartialEq, Eq)]

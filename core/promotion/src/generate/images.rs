@@ -73,6 +73,13 @@ pub fn merge_images(existing: &str, rows: &[ImageRow]) -> Result<Merged, MergeEr
     })
 }
 
+/// The names of the images that an `images.yaml` lists, each once.
+#[must_use]
+pub fn image_names(existing: &str) -> Vec<Repository> {
+    let names: BTreeSet<Repository> = listed(existing).into_keys().map(|(name, _)| name).collect();
+    names.into_iter().collect()
+}
+
 /// The sound rows of a list.
 fn listed(text: &str) -> Rows {
     let source = Source::new("", text, String::new());

@@ -6,6 +6,7 @@ mod auth;
 mod call;
 mod push;
 mod source;
+mod tags;
 #[cfg(test)]
 mod tests;
 
