@@ -34,10 +34,6 @@ pub(crate) enum Command {
     /// Helps to write manifests.
     #[command(subcommand)]
     Manifest(ManifestCommand),
-    /// Takes something that was promoted away from everybody, until it is reinstated.
-    Withdraw(WithdrawArgs),
-    /// Takes a withdrawal back.
-    Reinstate(ReinstateArgs),
     /// The state of the catalog and of the mirrors.
     Status(StatusArgs),
     /// Past operations: when, who, why, and what became of them.
