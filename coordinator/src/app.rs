@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_catalog::LogSigner;
-use landfall_content::{DirectoryStore, StoreError};
+use landfall_content::{Store, StoreError};
 use landfall_proto::status::chain;
 use landfall_runtime::clock::{Clock, SystemClock};
-use landfall_runtime::config::Check;
+use landfall_runtime::config::{Check, process_environment};
 use landfall_runtime::dial::DialError;
 use landfall_runtime::ops::{self, Ready};
 use landfall_runtime::{OnError, Shutdown, TaskFailure, Tasks};
@@ -32,6 +32,9 @@ use crate::state::{State, StateError, StateThread, log};
 use crate::status::Statuses;
 use crate::web::{self, LOG_PATH, ORIGIN_PATH, Web};
 use crate::withdraw::Withdrawals;
+
+/// What the coordinator calls itself in a bucket.
+const ORIGIN: &str = "origin";
 
 /// How a coordinator is run.
 pub struct RunOptions {
@@ -304,13 +307,13 @@ async fn open_state(config: &Config) -> Result<(State, StateThread, LogSigner), 
     Ok((state, thread, signer))
 }
 
-async fn open_store(config: &Config) -> Result<DirectoryStore, RunError> {
-    let folder = config.origin_folder().map_err(RunError::Config)?;
-    blocking(move || {
-        create_folder(&folder)?;
-        Ok(DirectoryStore::open(&folder)?)
-    })
-    .await
+async fn open_store(config: &Config) -> Result<Store, RunError> {
+    let url = config.origin_store().map_err(RunError::Config)?;
+    if let Ok(folder) = url.to_file_path() {
+        blocking(move || create_folder(&folder)).await?;
+    }
+    let environment: Vec<_> = process_environment().collect();
+    Ok(Store::open(&url, environment, ORIGIN).await?)
 }
 
 fn create_folder(path: &Path) -> Result<(), RunError> {

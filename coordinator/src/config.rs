@@ -12,6 +12,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::promote::staging::{Staging, StagingRule};
+use crate::web::ORIGIN_PATH;
 
 /// Configuration of a coordinator.
 #[derive(Clone, Debug, Deserialize)]
@@ -61,9 +62,11 @@ pub struct Listen {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
-    /// A folder as `file:///…`.
+    /// `file:///…`, `s3://…`, `gs://…`, `az://…`, `oci://…`.
     pub store: String,
-    /// Where the store is served. Absent: by this program, below `/origin`.
+    /// Where the store is served. Absent, for a folder: by this program, below
+    /// `/origin`. That is so for every store; a bucket's own public address
+    /// serves it without this program.
     #[serde(default)]
     pub public_url: Option<HttpUrl>,
 }
@@ -229,21 +232,26 @@ impl Config {
         config::load(file, "LANDFALL", environment, overrides)
     }
 
-    /// The folder of the origin's store.
+    /// The URL of the origin's store.
     ///
     /// # Errors
     /// What is wrong with `origin.store`.
-    pub(crate) fn origin_folder(&self) -> Result<PathBuf, String> {
+    pub(crate) fn origin_store(&self) -> Result<Url, String> {
         let url = Url::parse(&self.origin.store)
             .map_err(|error| format!("\"{}\" is not a URL: {error}", self.origin.store))?;
-        if url.scheme() != "file" {
-            return Err(format!(
-                "{}:// is not supported as the origin; use file:///…",
-                url.scheme()
-            ));
+        match url.scheme() {
+            "file" if url.to_file_path().is_err() => {
+                Err("a file URL names an absolute path: file:///…".into())
+            }
+            "file" => Ok(url),
+            "s3" | "gs" | "az" | "oci" | "oci+http" if url.has_host() => Ok(url),
+            "s3" | "gs" | "az" | "oci" | "oci+http" => {
+                Err(format!("{}:// names no bucket or host", url.scheme()))
+            }
+            scheme => Err(format!(
+                "{scheme}:// is not supported as the origin; use file://, s3://, gs://, az:// or oci://"
+            )),
         }
-        url.to_file_path()
-            .map_err(|()| "a file URL names an absolute path: file:///…".into())
     }
 }
 
@@ -270,8 +278,16 @@ impl Check for Config {
         if self.state != "sqlite" {
             faults.add("state", "only \"sqlite\" is supported");
         }
-        if let Err(why) = self.origin_folder() {
-            faults.add("origin.store", why);
+        match self.origin_store() {
+            Err(why) => faults.add("origin.store", why),
+            Ok(url) if url.scheme() != "file" && self.origin.public_url.is_none() => faults.add(
+                "origin.public_url",
+                format!(
+                    "says where a {}:// store is served: at the bucket's own public address, or below {ORIGIN_PATH} of this program",
+                    url.scheme()
+                ),
+            ),
+            Ok(_) => {}
         }
         for (number, rule) in self.production.iter().enumerate() {
             for why in rule.check() {
@@ -404,8 +420,8 @@ weight = 100
         assert_eq!(keys(SAMPLE), Vec::<String>::new());
         let config: Config = toml::from_str(SAMPLE).unwrap();
         assert_eq!(
-            config.origin_folder().unwrap(),
-            Path::new("/var/lib/landfall/origin")
+            config.origin_store().unwrap().as_str(),
+            "file:///var/lib/landfall/origin"
         );
         assert_eq!(config.mirror[0].serves, ServesPolicy::Everything);
         assert_eq!(config.mirror[0].weight, 100);
@@ -421,8 +437,18 @@ weight = 100
             ("\"sqlite\"", "\"postgres://x\"", "state"),
             (
                 "file:///var/lib/landfall/origin",
-                "s3://bucket",
+                "ftp://host/x",
                 "origin.store",
+            ),
+            (
+                "file:///var/lib/landfall/origin",
+                "s3:///no-bucket",
+                "origin.store",
+            ),
+            (
+                "file:///var/lib/landfall/origin\"\npublic_url = \"http://127.0.0.1:7480/origin",
+                "gs://bucket/folder",
+                "origin.public_url",
             ),
             (
                 "registries = [\"us-central1",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
-use landfall_content::DirectoryStore;
+use landfall_content::Store;
 use landfall_content::serve::{self, AccessCounters};
 use landfall_log::LogReader;
 use landfall_log::publish::static_router;
@@ -30,7 +30,7 @@ pub(crate) struct Web {
     pub(crate) statuses: Statuses,
     pub(crate) operations: Operations,
     pub(crate) catalog: SharedCatalog,
-    pub(crate) store: DirectoryStore,
+    pub(crate) store: Store,
     pub(crate) log: LogReader,
     pub(crate) ready: Ready,
     pub(crate) registry: Registry,

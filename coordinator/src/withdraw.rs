@@ -10,7 +10,7 @@ mod decide;
 use std::sync::Arc;
 
 use landfall_catalog::{Catalog, Digest, Entry};
-use landfall_content::{DirectoryStore, StoreError};
+use landfall_content::{Item, Store, StoreError};
 use landfall_proto::model::encode_entry;
 use landfall_proto::status::{Classify, Fault};
 use landfall_runtime::clock::Clock;
@@ -136,7 +136,7 @@ pub(crate) struct Changed {
 pub(crate) struct Withdrawals {
     pub(crate) catalog: SharedCatalog,
     pub(crate) ledger: Ledger,
-    pub(crate) store: DirectoryStore,
+    pub(crate) store: Store,
     pub(crate) tasks: Tasks,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -244,24 +244,25 @@ impl Withdrawals {
 
     /// A name whose bytes are nowhere must not come back.
     async fn check_bytes(&self, change: &Change) -> Result<(), ChangeError> {
-        let sizes: Vec<_> = self.catalog.read(|catalog| {
-            let sized = |digest: &Digest| {
-                let object = catalog.object(catalog.ordinal(digest)?)?;
-                Some((*digest, object.size()))
+        let items: Vec<_> = self.catalog.read(|catalog| {
+            let item = |digest: &Digest| {
+                let ordinal = catalog.ordinal(digest)?;
+                let object = catalog.object(ordinal)?;
+                let mut repositories = catalog.repositories();
+                Some(Item {
+                    digest: *digest,
+                    size: object.size(),
+                    media_type: object.media_type().clone(),
+                    repository: repositories
+                        .find(|repository| catalog.contains(repository.as_str(), ordinal))
+                        .cloned(),
+                })
             };
-            change.objects.iter().filter_map(sized).collect()
+            change.objects.iter().filter_map(item).collect()
         });
-        let gone = self
-            .store
-            .run(move |store| {
-                for (digest, size) in sizes {
-                    if !store.has(&digest, size)? {
-                        return Ok(Some(digest));
-                    }
-                }
-                Ok(None)
-            })
-            .await?;
+        let held = self.store.held(items.clone()).await?;
+        let gone = items.into_iter().zip(held).find(|(_, held)| !held);
+        let gone = gone.map(|(item, _)| item.digest);
         gone.map_or(Ok(()), |digest| Err(ChangeError::BytesGone(digest)))
     }
 }

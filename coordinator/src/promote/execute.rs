@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
-use landfall_catalog::{Object, PIECE_SIZE};
+use landfall_catalog::{Name, Object, PIECE_SIZE};
 use landfall_content::{
-    DirectoryStore, FaultKind, PieceHasher, PieceList, Source, StoreError, TransferError, Want,
-    oci, transfer,
+    FaultKind, Item, NameChange, PieceHasher, PieceList, Source, Store, StoreError, TransferError,
+    Want, oci, transfer,
 };
 use landfall_proto::status::chain;
 use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
+use tokio::task::spawn_blocking;
 
 use super::orders::Order;
 use super::sources::Sources;
@@ -19,14 +20,12 @@ use crate::state::projects::HalfKind;
 
 /// Objects of one entry that are brought at a time.
 const CONCURRENT_OBJECTS: usize = 4;
-/// Bytes read at once to make a piece list.
-const READ_BYTES: usize = 1 << 20;
 
 /// Copies from staging to the origin; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Executor {
     sources: Sources,
-    store: DirectoryStore,
+    store: Store,
 }
 
 /// An entry whose content the origin holds.
@@ -70,7 +69,7 @@ impl From<StoreError> for Missed {
 }
 
 impl Executor {
-    pub(crate) fn new(sources: Sources, store: DirectoryStore) -> Self {
+    pub(crate) fn new(sources: Sources, store: Store) -> Self {
         Self { sources, store }
     }
 
@@ -81,19 +80,61 @@ impl Executor {
         order: &Order,
         count: &(impl Fn(u64) + Send + Sync),
     ) -> Result<Placed, Missed> {
-        let bringing: Vec<_> = order
+        if order.kind == HalfKind::Files && !self.store.keeps_files() {
+            return Err(Missed::Refused(
+                "the origin is a registry, which keeps no files".into(),
+            ));
+        }
+        let mut placed: Vec<Option<Arc<Object>>> = vec![None; order.closure.len()];
+        let mut copied = false;
+        // OCI manifests last and one after the other: a registry takes none
+        // whose parts it lacks, and nothing half can be pulled from it.
+        let (documents, blobs): (Vec<_>, Vec<_>) = order
             .closure
             .iter()
-            .map(|object| self.bring(order, object, count))
-            .collect();
-        let brought: Vec<_> = futures::stream::iter(bringing)
+            .enumerate()
+            .partition(|(_, object)| oci::is_manifest(&object.media_type));
+        for (objects, at_a_time) in [(blobs, CONCURRENT_OBJECTS), (documents, 1)] {
+            let bringing: Vec<_> = objects
+                .into_iter()
+                .map(|(position, object)| async move {
+                    let brought = self.bring(order, object, count).await?;
+                    Ok::<_, Missed>((position, brought))
+                })
+                .collect();
             // In order, so that the first failure is always the same one.
-            .buffered(CONCURRENT_OBJECTS)
-            .try_collect()
-            .await?;
-        let copied = brought.iter().any(|(_, copied)| *copied);
-        let objects = brought.into_iter().map(|(object, _)| object).collect();
-        Ok(Placed { objects, copied })
+            let mut bringing = futures::stream::iter(bringing).buffered(at_a_time);
+            while let Some((position, (object, was_copied))) = bringing.try_next().await? {
+                placed[position] = Some(object);
+                copied |= was_copied;
+            }
+        }
+        self.publish(order).await?;
+        Ok(Placed {
+            objects: placed.into_iter().flatten().collect(),
+            copied,
+        })
+    }
+
+    /// Makes the name of an entry known to a store that is served by others: the
+    /// file is there when the catalog says so.
+    async fn publish(&self, order: &Order) -> Result<(), Missed> {
+        let root = order
+            .closure
+            .iter()
+            .find(|object| object.digest == order.digest);
+        let (Store::Bucket(_) | Store::Registry(_), Some(root)) = (&self.store, root) else {
+            return Ok(());
+        };
+        let change = NameChange {
+            name: order.name.clone(),
+            target: Some(item(order, root)),
+        };
+        let report = self.store.set_names(vec![change]).await?;
+        match report.failed.into_iter().next() {
+            Some((_, error)) => Err(error.into()),
+            None => Ok(()),
+        }
     }
 
     async fn bring(
@@ -102,19 +143,16 @@ impl Executor {
         object: &Arc<Object>,
         count: &(impl Fn(u64) + Send + Sync),
     ) -> Result<(Arc<Object>, bool), Missed> {
-        let (digest, size) = (object.digest, object.size);
-        let is_there = self
-            .store
-            .run(move |store| store.has(&digest, size))
-            .await?;
+        let item = item(order, object);
+        let is_there = self.store.has(&item).await?;
         if is_there {
-            count(size);
+            count(item.size);
         } else {
             self.copy(order, object, count).await?;
         }
         let mut recorded = Arc::clone(object);
-        if size > PIECE_SIZE {
-            let pieces = self.pieces(object).await?;
+        if item.size > PIECE_SIZE && self.store.keeps_files() {
+            let pieces = self.pieces(&item).await?;
             recorded = Arc::new(Object {
                 pieces: Some(pieces.digest()),
                 ..Object::clone(object)
@@ -134,8 +172,9 @@ impl Executor {
             digest: object.digest,
             size: object.size,
             pieces: None,
-            make_pieces: true,
+            make_pieces: self.store.keeps_files(),
         };
+        let destination = self.store.destination(&item(order, object));
         let told = AtomicU64::new(0);
         let progress = |bytes: u64| {
             let before = told.fetch_max(bytes, Ordering::Relaxed);
@@ -148,7 +187,7 @@ impl Executor {
         let sources = [source];
         retry(RetryPolicy::default(), "copy from staging", || async {
             transfer(
-                &self.store,
+                destination.clone(),
                 &want,
                 &sources,
                 self.sources.transfer_limits(),
@@ -197,37 +236,44 @@ impl Executor {
     }
 
     /// The stored piece list, made from the stored bytes if there is none.
-    async fn pieces(&self, object: &Object) -> Result<PieceList, Missed> {
-        let (digest, size) = (object.digest, object.size);
-        let pieces = self
-            .store
-            .run(move |store| {
-                if let Some(list) = store.get_pieces(&digest, size)? {
-                    return Ok(Ok(list));
-                }
-                let (file, _) = store.open_blob(&digest)?;
-                Ok(match pieces_of(file) {
-                    Ok(list) => {
-                        store.put_pieces(&digest, &list)?;
-                        Ok(list)
-                    }
-                    Err(error) => Err(error),
-                })
+    async fn pieces(&self, item: &Item) -> Result<PieceList, Missed> {
+        if let Some(list) = self.store.get_pieces(item).await? {
+            return Ok(list);
+        }
+        let source = self.store.source(item)?;
+        let unread = |why: &dyn std::error::Error| {
+            let digest = item.digest;
+            Missed::Failed(format!("{digest} cannot be read back: {}", chain(why)))
+        };
+        let opened = source.open(0).await.map_err(|error| unread(&error))?;
+        let mut stream = opened.stream;
+        let mut hasher = PieceHasher::default();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| unread(&error))?;
+            hasher = spawn_blocking(move || {
+                hasher.update(&chunk);
+                hasher
             })
-            .await?;
-        pieces.map_err(|error| Missed::Failed(format!("{digest} cannot be read back: {error}")))
+            .await
+            .map_err(|error| unread(&error))?;
+        }
+        let list = hasher.finish();
+        self.store.put_pieces(item, list.clone()).await?;
+        Ok(list)
     }
 }
 
-fn pieces_of(mut file: std::fs::File) -> std::io::Result<PieceList> {
-    use std::io::Read as _;
-    let mut hasher = PieceHasher::default();
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            read => hasher.update(&buffer[..read]),
-        }
+/// What the store has to know of an object that an entry needs.
+fn item(order: &Order, object: &Object) -> Item {
+    let repository = match &order.name {
+        Name::Tag(repository, _) | Name::Root(repository, _) => Some(repository.clone()),
+        Name::File(_) => None,
+    };
+    Item {
+        digest: object.digest,
+        size: object.size,
+        media_type: object.media_type.clone(),
+        repository,
     }
 }
 

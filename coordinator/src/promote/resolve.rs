@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use landfall_catalog::{Catalog, Digest, MediaType, Name, Object};
 use landfall_content::oci::{ClosureError, ClosureLimits, is_manifest, resolve_closure};
-use landfall_content::{DirectoryStore, SourceError, SourceErrorKind, StoreError};
+use landfall_content::{Item, SourceError, SourceErrorKind, Store, StoreError};
 use landfall_promotion::{Asked, Finding, Kind, ResolvedPlan};
 use landfall_proto::status::chain;
 use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
@@ -31,7 +31,7 @@ const CONCURRENT_BLOBS: usize = 4;
 #[derive(Clone)]
 pub(crate) struct Resolver {
     sources: Sources,
-    store: DirectoryStore,
+    store: Store,
     catalog: SharedCatalog,
     limits: Arc<Limits>,
 }
@@ -173,7 +173,7 @@ where
 impl Resolver {
     pub(crate) fn new(
         sources: Sources,
-        store: DirectoryStore,
+        store: Store,
         catalog: SharedCatalog,
         limits: Arc<Limits>,
     ) -> Self {
@@ -344,21 +344,10 @@ impl Resolver {
             .filter(|object| !is_manifest(&object.media_type))
             .map(|object| (object.digest, object.size))
             .collect();
-        let absent = self
-            .store
-            .run(move |store| {
-                let mut absent = Vec::new();
-                for (digest, size) in blobs {
-                    if !store.has(&digest, size)? {
-                        absent.push((digest, size));
-                    }
-                }
-                Ok(absent)
-            })
-            .await?;
+        let held = self.store_has(&blobs).await?;
+        let absent = blobs.into_iter().zip(held).filter(|(_, held)| !held);
         let asked: Vec<_> = absent
-            .into_iter()
-            .map(|(digest, size)| look_for_blob(source, digest, size))
+            .map(|((digest, size), _)| look_for_blob(source, digest, size))
             .collect();
         let mut looking = futures::stream::iter(asked).buffered(CONCURRENT_BLOBS);
         while let Some(result) = looking.next().await {
@@ -374,16 +363,24 @@ impl Resolver {
         let Some(closure) = self.catalog.read(|catalog| closure_of(catalog, root)) else {
             return Ok(None);
         };
-        self.store
-            .run(move |store| {
-                for object in &closure {
-                    if !store.has(&object.digest, object.size)? {
-                        return Ok(None);
-                    }
-                }
-                Ok(Some(closure))
-            })
-            .await
+        let objects: Vec<_> = closure
+            .iter()
+            .map(|object| (object.digest, object.size))
+            .collect();
+        let held = self.store_has(&objects).await?;
+        Ok(held.into_iter().all(|held| held).then_some(closure))
+    }
+
+    /// Which objects the origin holds. A registry has them in repositories, and
+    /// is asked for each when a plan is executed.
+    async fn store_has(&self, objects: &[(Digest, u64)]) -> Result<Vec<bool>, StoreError> {
+        if matches!(self.store, Store::Registry(_)) {
+            return Ok(vec![false; objects.len()]);
+        }
+        let items = objects
+            .iter()
+            .map(|(digest, size)| Item::new(*digest, *size));
+        self.store.held(items.collect()).await
     }
 
     /// Which of the found objects the origin holds.
@@ -401,17 +398,10 @@ impl Resolver {
                 }
             }
         }
-        self.store
-            .run(move |store| {
-                let mut held = HashSet::new();
-                for (digest, size) in objects {
-                    if store.has(&digest, size)? {
-                        held.insert(digest);
-                    }
-                }
-                Ok(held)
-            })
-            .await
+        let objects: Vec<_> = objects.into_iter().collect();
+        let held = self.store_has(&objects).await?;
+        let held = objects.into_iter().zip(held).filter(|(_, held)| *held);
+        Ok(held.map(|((digest, _), _)| digest).collect())
     }
 }
 

@@ -38,7 +38,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use landfall_catalog::{Digest, FilePath, MediaType, Repository, Tag};
 
 use crate::oci::{Reference, is_manifest};
-use crate::store::{DirectoryStore, StoreError};
+use crate::store::{Item, Store, StoreError};
 use body::Counter;
 use range::{Selected, matches_any, select};
 use refusal::Refusal;
@@ -76,6 +76,12 @@ pub trait Visible: Send + Sync + 'static {
     /// What refers to `subject` in a repository; none if there is no such
     /// repository.
     fn referrers(&self, repository: &Repository, subject: &Digest) -> Option<Vec<ReferrerInfo>>;
+    /// A repository that an object is reachable in, if any. Only asked for what
+    /// lies in a registry.
+    fn some_repository(&self, digest: &Digest) -> Option<Repository> {
+        let _ = digest;
+        None
+    }
 }
 
 /// An object that may be seen.
@@ -152,9 +158,13 @@ impl Access for () {
 
 /// Serves what is visible of `store`, at every path: it has a fallback and no
 /// routes, so nest it or add routes of other things to it.
-pub fn router(store: DirectoryStore, visible: Arc<dyn Visible>, access: Arc<dyn Access>) -> Router {
+pub fn router(
+    store: impl Into<Store>,
+    visible: Arc<dyn Visible>,
+    access: Arc<dyn Access>,
+) -> Router {
     Router::new().fallback(answer).with_state(Server {
-        store,
+        store: store.into(),
         visible,
         access,
     })
@@ -162,7 +172,7 @@ pub fn router(store: DirectoryStore, visible: Arc<dyn Visible>, access: Arc<dyn 
 
 #[derive(Clone)]
 struct Server {
-    store: DirectoryStore,
+    store: Store,
     visible: Arc<dyn Visible>,
     access: Arc<dyn Access>,
 }
@@ -225,6 +235,7 @@ enum Found {
 struct Stored {
     digest: Digest,
     size: u64,
+    media_type: MediaType,
     content_type: HeaderValue,
     cache: &'static str,
     is_oci: bool,
@@ -272,6 +283,7 @@ impl Server {
         Ok(Found::Stored(Stored {
             digest: info.digest,
             size: info.size,
+            media_type: info.media_type,
             content_type,
             cache,
             is_oci,
@@ -279,13 +291,24 @@ impl Server {
     }
 
     async fn pieces(&self, info: &BlobInfo) -> Result<Response, Refusal> {
-        let BlobInfo { digest, size, .. } = *info;
-        let list = self
-            .store
-            .run(move |store| store.get_pieces(&digest, size))
-            .await;
+        let item = Item::new(info.digest, info.size);
+        let list = self.store.get_pieces(&item).await;
         let list = list.map_err(|error| unreadable(&error))?;
         list.as_ref().map(list::pieces).ok_or(Refusal::NotFound)
+    }
+
+    /// What the store has to know. A registry wants a repository: any will do.
+    fn item(&self, stored: Stored) -> Item {
+        let repository = match &self.store {
+            Store::Directory(_) | Store::Bucket(_) => None,
+            Store::Registry(_) => self.visible.some_repository(&stored.digest),
+        };
+        Item {
+            digest: stored.digest,
+            size: stored.size,
+            media_type: stored.media_type,
+            repository,
+        }
     }
 
     async fn send(
@@ -328,10 +351,12 @@ impl Server {
         };
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
         // Opened for HEAD too: what cannot be read is not announced.
-        let opened = body::open(&self.store, &stored.digest, stored.size, from, length).await;
+        let digest = stored.digest;
+        let item = self.item(stored);
+        let opened = body::open(&self.store, &item, from, length).await;
         let content = opened.map_err(|error| unreadable(&error))?;
         if method == Method::GET {
-            let counter = Counter::new(Arc::clone(&self.access), route, stored.digest);
+            let counter = Counter::new(Arc::clone(&self.access), route, digest);
             *response.body_mut() = content.stream(counter);
         }
         Ok(response)

@@ -1,5 +1,6 @@
-//! Content on its way out, read in chunks on blocking threads. One chunk is in
-//! memory for each client; a slow one holds no thread.
+//! Content on its way out: of a folder read in chunks on blocking threads, from
+//! elsewhere as it comes. One chunk is in memory for each client; a slow one
+//! holds no thread.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -7,32 +8,76 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures::stream;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use landfall_catalog::Digest;
 use tokio::task::spawn_blocking;
 
 use super::{Access, RouteKind};
-use crate::store::{DirectoryStore, StoreError};
+use crate::source::{SourceError, SourceErrorKind};
+use crate::store::{DirectoryStore, Item, Store, StoreError};
 
 /// Bytes read at once.
 const CHUNK: u64 = 256 << 10;
 
-/// Part of an object, the first chunk read already.
-pub(super) struct Content {
+/// Part of an object that is there.
+pub(super) enum Content {
+    File(FileContent),
+    Stream(StreamContent),
+}
+
+/// The first chunk read already.
+pub(super) struct FileContent {
     file: File,
     first: Bytes,
     left: u64,
 }
 
+pub(super) struct StreamContent {
+    stream: BoxStream<'static, Result<Bytes, SourceError>>,
+    /// Bytes to pass over, because the other side began earlier.
+    skip: u64,
+    left: u64,
+}
+
 /// Opens `length` bytes of an object from byte `from` on.
 pub(super) async fn open(
-    store: &DirectoryStore,
-    digest: &Digest,
-    size: u64,
+    store: &Store,
+    item: &Item,
     from: u64,
     length: u64,
 ) -> Result<Content, StoreError> {
-    let digest = *digest;
+    if let Store::Directory(store) = store {
+        return open_file(store, item, from, length).await;
+    }
+    let opened = store.source(item)?.open(from).await.map_err(|error| {
+        if error.kind == SourceErrorKind::NotFound {
+            StoreError::NotFound(item.digest)
+        } else {
+            StoreError::from_registry("open", &item.digest.to_string(), error)
+        }
+    })?;
+    let found = opened.total.unwrap_or(item.size);
+    if found != item.size || opened.start > from {
+        return Err(StoreError::Incomplete {
+            digest: item.digest,
+            written: found,
+            size: item.size,
+        });
+    }
+    Ok(Content::Stream(StreamContent {
+        skip: from - opened.start,
+        stream: opened.stream,
+        left: length,
+    }))
+}
+
+async fn open_file(
+    store: &DirectoryStore,
+    item: &Item,
+    from: u64,
+    length: u64,
+) -> Result<Content, StoreError> {
+    let Item { digest, size, .. } = *item;
     store
         .run(move |store| {
             let (mut file, found) = store.open_blob(&digest)?;
@@ -47,11 +92,11 @@ pub(super) async fn open(
                 .seek(SeekFrom::Start(from))
                 .and_then(|_| read(&mut file, length))
                 .map_err(StoreError::io("read", store.root()))?;
-            Ok(Content {
+            Ok(Content::File(FileContent {
                 file,
                 left: length - first.len() as u64,
                 first,
-            })
+            }))
         })
         .await
 }
@@ -72,10 +117,46 @@ impl Content {
     /// The content as a body. If it cannot be read to its end the connection
     /// breaks, so that nobody takes it for complete.
     pub(super) fn stream(self, counter: Counter) -> Body {
+        match self {
+            Self::File(content) => content.stream(counter),
+            Self::Stream(content) => content.stream(counter),
+        }
+    }
+}
+
+impl StreamContent {
+    fn stream(self, counter: Counter) -> Body {
+        Body::from_stream(stream::try_unfold(
+            (self, counter),
+            |(mut content, mut counter)| async move {
+                while content.left > 0 {
+                    let Some(chunk) = content.stream.next().await else {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    };
+                    let mut chunk = chunk.map_err(io::Error::other)?;
+                    let length = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+                    let passed_over = content.skip.min(chunk.len() as u64);
+                    content.skip -= passed_over;
+                    chunk = chunk.split_off(length(passed_over));
+                    chunk.truncate(length(content.left));
+                    if !chunk.is_empty() {
+                        content.left -= chunk.len() as u64;
+                        counter.bytes += chunk.len() as u64;
+                        return Ok(Some((chunk, (content, counter))));
+                    }
+                }
+                Ok::<_, io::Error>(None)
+            },
+        ))
+    }
+}
+
+impl FileContent {
+    fn stream(self, counter: Counter) -> Body {
         Body::from_stream(stream::try_unfold(
             (Some(self), counter),
             |(content, mut counter)| async move {
-                let Some(Content {
+                let Some(Self {
                     mut file,
                     first,
                     left,
@@ -92,7 +173,7 @@ impl Content {
                 }
                 let next = spawn_blocking(move || {
                     let next = read(&mut file, left)?;
-                    Ok::<_, io::Error>(Content {
+                    Ok::<_, io::Error>(Self {
                         file,
                         left: left - next.len() as u64,
                         first: next,

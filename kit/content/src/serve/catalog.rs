@@ -86,6 +86,16 @@ impl<S: Shown> Visible for CatalogVisible<S> {
         self.find(|catalog, admits| member(catalog, admits, repository, digest))
     }
 
+    fn some_repository(&self, digest: &Digest) -> Option<Repository> {
+        self.find(|catalog, _| {
+            let ordinal = catalog.ordinal(digest)?;
+            let mut repositories = catalog.repositories();
+            repositories
+                .find(|repository| catalog.contains(repository.as_str(), ordinal))
+                .cloned()
+        })
+    }
+
     fn tags(&self, repository: &Repository, after: Option<&str>, limit: usize) -> Option<Vec<Tag>> {
         self.find(|catalog, admits| {
             catalog.has_repository(repository.as_str()).then(|| {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::oci::{INDEX, MANIFEST};
 use crate::piece::PieceList;
+use crate::store::DirectoryStore;
 use crate::testing::{PIECE, TestServer, content, store};
 
 /// Everything that is visible, as lists.

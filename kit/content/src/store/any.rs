@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use landfall_catalog::{Digest, Name};
 use url::Url;
 
@@ -14,6 +15,9 @@ use super::{Destination, Item, StoreError};
 use crate::oci::Descriptor;
 use crate::piece::PieceList;
 use crate::source::{FileSource, Source};
+
+/// Objects that a bucket or registry is asked for at a time.
+const CONCURRENT_LOOKS: usize = 16;
 
 /// A store of any kind, with the verbs that all have in common. Cloning gives
 /// another handle to the same.
@@ -34,6 +38,12 @@ pub struct NameChange {
     pub name: Name,
     /// What it is to mean; none removes it.
     pub target: Option<Item>,
+}
+
+impl From<DirectoryStore> for Store {
+    fn from(store: DirectoryStore) -> Self {
+        Self::Directory(store)
+    }
 }
 
 impl Store {
@@ -99,6 +109,26 @@ impl Store {
             Self::Bucket(store) => store.has(&digest, size).await,
             Self::Registry(store) => store.has(item).await,
         }
+    }
+
+    /// Which of `items` are there, in their order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::has`].
+    pub async fn held(&self, items: Vec<Item>) -> Result<Vec<bool>, StoreError> {
+        if let Self::Directory(store) = self {
+            let look = move |store: &DirectoryStore| {
+                let held = items.iter().map(|item| store.has(&item.digest, item.size));
+                held.collect()
+            };
+            return store.run(look).await;
+        }
+        let looking: Vec<_> = items.iter().map(|item| self.has(item)).collect();
+        stream::iter(looking)
+            .buffered(CONCURRENT_LOOKS)
+            .try_collect()
+            .await
     }
 
     /// Every object with its length in bytes, sorted by digest.
