@@ -26,6 +26,7 @@ use crate::http::serve::{Front, router};
 use crate::locate::{self, LocateError};
 use crate::metrics::Metrics;
 use crate::oci_manifests::Manifests;
+use crate::probe::Suspects;
 use crate::routing::{Routing, keep};
 use crate::upkeep::tick;
 use crate::view::View;
@@ -126,6 +127,7 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
     let ready = Ready::new();
     let (ahead, ahead_wanted) = mpsc::channel(MAX_AHEAD);
     let changed = Arc::new(Notify::new());
+    let suspects = Arc::new(Suspects::default());
     let (states, kept) = watch::channel(Arc::clone(&fleet));
     let routing = Routing {
         channel,
@@ -139,9 +141,9 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
         came_back: CameBack::new(
             Arc::clone(&view),
             http.clone(),
-            config.probe.clone(),
+            &config.probe,
             Arc::clone(&clock),
-            Arc::clone(&changed),
+            Arc::clone(&suspects),
         ),
         metrics: Arc::clone(&metrics),
         trusted: config.locate.trusted(),
@@ -191,6 +193,7 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
         Arc::clone(&view),
         http,
         config.probe.clone(),
+        suspects,
         changed,
         shutdown.clone(),
     );

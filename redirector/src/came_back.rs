@@ -2,8 +2,10 @@
 //!
 //! A mirror that has just died looks well until probes have failed twice. Whoever was sent there in between tries
 //! again, often at once. So before somebody is sent to the same mirror for the same thing within
-//! [`WINDOW_SECONDS`], the mirror is looked at; if it does not answer, this client goes elsewhere. What the look saw
-//! counts as a probe, too.
+//! [`WINDOW_SECONDS`], the mirror is looked at; if it does not answer, this client goes elsewhere.
+//!
+//! A look decides for that client alone: whoever can make a mirror be looked at must not be able to take it from
+//! others. All it does beside is to have the mirror probed before its turn.
 //!
 //! The memory is a fixed table of marks without addresses: a mark that is overwritten or forged costs one client one
 //! try, or a mirror one HEAD request of the few that are allowed.
@@ -16,9 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use landfall_runtime::Clock;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::config::Probe;
+use crate::probe::Suspects;
 use crate::probe::rounds;
 use crate::view::View;
 
@@ -28,8 +31,8 @@ const WINDOW_SECONDS: u64 = 10;
 const MARKS: usize = 1 << 16;
 /// A mirror that answered a look this recently is not looked at again.
 const FRESH: Duration = Duration::from_millis(500);
-/// How long a mirror may take, since a client waits.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// A mirror may take as long as a probe lets it, but no longer than this, since a client waits.
+const MAX_PATIENCE: Duration = Duration::from_secs(2);
 /// Looks at the same time; who finds none free is sent without one.
 const MAX_LOOKS: usize = 32;
 /// Of a mark, the bits that hold the time in seconds; the others tell clients apart.
@@ -39,9 +42,9 @@ const TIME_BITS: u32 = 24;
 pub struct CameBack {
     view: Arc<View>,
     http: reqwest::Client,
-    probe: Probe,
+    patience: Duration,
     clock: Arc<dyn Clock>,
-    changed: Arc<Notify>,
+    suspects: Arc<Suspects>,
     hash: RandomState,
     marks: Box<[AtomicU64]>,
     answered: Mutex<HashMap<String, Instant>>,
@@ -49,21 +52,21 @@ pub struct CameBack {
 }
 
 impl CameBack {
-    /// Remembers nobody yet. `changed` is woken when a look changes what is thought of a mirror.
+    /// Remembers nobody yet. Mirrors that do not answer a look become `suspects`.
     #[must_use]
     pub fn new(
         view: Arc<View>,
         http: reqwest::Client,
-        probe: Probe,
+        probe: &Probe,
         clock: Arc<dyn Clock>,
-        changed: Arc<Notify>,
+        suspects: Arc<Suspects>,
     ) -> Self {
         Self {
             view,
             http,
-            probe,
+            patience: probe.timeout().min(MAX_PATIENCE),
             clock,
-            changed,
+            suspects,
             hash: RandomState::new(),
             marks: (0..MARKS).map(|_| AtomicU64::new(0)).collect(),
             answered: Mutex::default(),
@@ -89,16 +92,15 @@ impl CameBack {
         let Ok(_permit) = self.looks.try_acquire() else {
             return false;
         };
-        let Some(answered) = rounds::look(&self.view, &self.http, mirror, PATIENCE).await else {
+        let looked = rounds::look(&self.view, &self.http, mirror, self.patience).await;
+        let Some(answered) = looked else {
             return false;
         };
-        if self.view.observe(mirror, answered, &self.probe).is_some() {
-            self.changed.notify_one();
-        }
         if answered {
             self.lock().insert(mirror.to_owned(), self.clock.now());
         } else {
             tracing::info!(mirror, "a client came back and the mirror does not answer");
+            self.suspects.add(mirror);
         }
         !answered
     }
@@ -132,9 +134,56 @@ impl CameBack {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use landfall_route::{Health, Serves};
     use landfall_runtime::ManualClock;
 
     use super::*;
+    use crate::tests::world;
+
+    fn of_view(view: Arc<View>, probe: &Probe, suspects: &Arc<Suspects>) -> CameBack {
+        landfall_runtime::install_crypto();
+        let http = landfall_runtime::dial::http_client().unwrap();
+        let clock = Arc::new(ManualClock::new(1_800_000_000));
+        CameBack::new(view, http, probe, clock, Arc::clone(suspects))
+    }
+
+    #[test]
+    fn a_look_is_as_patient_as_a_probe_but_for_a_client_that_waits() {
+        for (timeout_ms, patience_ms) in [(1, 1), (1_000, 1_000), (2_000, 2_000), (30_000, 2_000)] {
+            let probe = Probe {
+                timeout_ms,
+                ..Probe::default()
+            };
+            let view = Arc::new(world::view(&world::mirrors()));
+            let came_back = of_view(view, &probe, &Arc::default());
+            assert_eq!(came_back.patience, Duration::from_millis(patience_ms));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_comes_back_changes_nothing_for_others() {
+        // Nobody listens on a port that was just given back.
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut oslo = world::mirror("oslo", "NO", Serves::Everything);
+        oslo.public_url = format!("http://{}", nobody.local_addr().unwrap());
+        drop(nobody);
+        let view = Arc::new(world::view(&[oslo]));
+        let suspects = Arc::default();
+        let came_back = of_view(Arc::clone(&view), &Probe::default(), &suspects);
+        let client = [192, 0, 2, 1].into();
+        assert!(!came_back.in_vain(client, "/a", "oslo").await);
+        for _ in 0..10 {
+            assert!(came_back.in_vain(client, "/a", "oslo").await);
+        }
+        assert_eq!(
+            view.fleet().mirror("oslo").unwrap().healthy,
+            Health::Unknown
+        );
+        assert!(view.verdicts().is_empty());
+        assert_eq!(suspects.taken().await, BTreeSet::from(["oslo".to_owned()]));
+    }
 
     fn nobody_yet(clock: &Arc<ManualClock>) -> CameBack {
         landfall_runtime::install_crypto();
@@ -144,7 +193,7 @@ mod tests {
                 tokio::sync::watch::channel(None).1,
             )),
             reqwest::Client::new(),
-            Probe::default(),
+            &Probe::default(),
             Arc::clone(clock) as Arc<dyn Clock>,
             Arc::default(),
         )

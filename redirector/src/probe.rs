@@ -5,12 +5,14 @@
 //! what a mirror holds is never learned from a probe.
 
 pub mod rounds;
+mod suspects;
 
 use std::collections::BTreeMap;
 
 use landfall_catalog::{Catalog, Ordinal, Readiness};
 use landfall_route::Health;
 
+pub use self::suspects::Suspects;
 use crate::config::Probe;
 
 /// How many live ordinals are tried at random before those that a mirror holds are worked out.

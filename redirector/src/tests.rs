@@ -5,6 +5,7 @@ mod answers;
 mod fleet_watch;
 mod hostile;
 mod oci;
+mod probing;
 mod program;
 mod reports;
-mod world;
+pub(crate) mod world;

@@ -1,7 +1,9 @@
 //! What a redirector sees of the mirrors itself: asking them.
 //!
 //! Each round asks every mirror for the headers of an object that it says it holds. No redirects are followed and no
-//! body is read. A mirror that holds nothing yet is not asked, and nothing is thought of it.
+//! body is read. A mirror that holds nothing yet is not asked, and nothing is thought of it. Between rounds those are
+//! asked that came under suspicion, for which no more is needed than somebody who had no luck there: so they are asked
+//! in the same way and with the same patience as ever, and not much more often.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +16,18 @@ use landfall_route::{MirrorState, MirrorView, StoreKind, blob_url};
 use landfall_runtime::Shutdown;
 use rand::Rng as _;
 use tokio::sync::Notify;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use super::pick;
+use super::{Suspects, pick};
 use crate::config::Probe;
 use crate::view::View;
 
 /// Mirrors that are asked at the same time.
 const MAX_CONCURRENT: usize = 64;
+
+/// From one time that suspects are asked to the next, and from a round to the next such time. Failures that make a
+/// mirror count as down are at least this far apart, unless a round comes in between.
+const SUSPECTS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// One question to one mirror.
 struct Question {
@@ -36,18 +42,30 @@ pub async fn run(
     view: Arc<View>,
     http: reqwest::Client,
     config: Probe,
+    suspects: Arc<Suspects>,
     changed: Arc<Notify>,
     shutdown: Shutdown,
 ) {
     let mut ticks = tokio::time::interval(config.interval());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut suspects_from = Instant::now();
     loop {
-        tokio::select! {
+        let suspected = async {
+            tokio::time::sleep_until(suspects_from).await;
+            suspects.taken().await
+        };
+        let only = tokio::select! {
             () = shutdown.requested() => return,
-            _ = ticks.tick() => {}
-        }
+            _ = ticks.tick() => None,
+            suspected = suspected => Some(suspected),
+        };
+        suspects_from = Instant::now() + SUSPECTS_INTERVAL;
         let asked: Vec<_> = questions(&view)
             .into_iter()
+            .filter(|question| {
+                only.as_ref()
+                    .is_none_or(|only| only.contains(&question.mirror))
+            })
             .map(|question| {
                 let (view, http) = (Arc::clone(&view), http.clone());
                 probe(view, http, question, config.clone(), Arc::clone(&changed))

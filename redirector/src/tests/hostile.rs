@@ -32,7 +32,7 @@ fn against(trusting: bool, client: impl FnOnce(SocketAddr) + Send + 'static) {
         came_back: CameBack::new(
             view,
             http,
-            Probe::default(),
+            &Probe::default(),
             Arc::new(SystemClock),
             Arc::default(),
         )

@@ -30,16 +30,16 @@ use crate::config::{Config, Listen, Locate, Probe};
 use crate::{RunError, RunOptions, run};
 
 /// Longer than anything here should take.
-const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 
 /// Things that run until the end of a test, or until they are killed.
-struct Running {
+pub(super) struct Running {
     tasks: Tasks,
     address: SocketAddr,
 }
 
 impl Running {
-    async fn start<F: Future<Output = ()> + Send + 'static>(
+    pub(super) async fn start<F: Future<Output = ()> + Send + 'static>(
         serve: impl FnOnce(TcpListener, Shutdown) -> F,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -50,18 +50,18 @@ impl Running {
         Self { tasks, address }
     }
 
-    async fn kill(self) {
+    pub(super) async fn kill(self) {
         self.tasks.shutdown().trigger();
         self.tasks.join(LONG).await.unwrap();
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 }
 
 /// A mirror that serves every object of the small world.
-async fn start_mirror() -> Running {
+pub(super) async fn start_mirror() -> Running {
     Running::start(|listener, shutdown| async move {
         let blob = async |path: axum::extract::Path<String>| {
             [TOOL, GONE, CONFIG, LAYER, IMAGE, SIGNATURE]
@@ -242,7 +242,7 @@ impl Redirector {
 }
 
 /// Asks until it is so.
-async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
+pub(super) async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
     let asked = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -251,7 +251,7 @@ async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
     tokio::time::timeout(LONG, asked).await.unwrap();
 }
 
-fn at(mirror: MirrorView, running: &Running) -> MirrorView {
+pub(super) fn at(mirror: MirrorView, running: &Running) -> MirrorView {
     MirrorView {
         public_url: running.url(),
         ..mirror

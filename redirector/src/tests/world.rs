@@ -26,27 +26,27 @@ use crate::http::reply::Reply;
 use crate::http::{Answer, ClientRequest, answer};
 use crate::view::View;
 
-pub(super) const ORIGIN_NAME: &str = "artifacts.example.org";
-pub(super) const ORIGIN_URL: &str = "http://127.0.0.1:7480/origin";
+pub(crate) const ORIGIN_NAME: &str = "artifacts.example.org";
+pub(crate) const ORIGIN_URL: &str = "http://127.0.0.1:7480/origin";
 /// Seconds since the epoch at which everything here happens.
-pub(super) const NOW: u64 = 1_760_000_000;
+pub(crate) const NOW: u64 = 1_760_000_000;
 
-pub(super) const TOOL: &[u8] = b"a tool";
-pub(super) const BIG: &[u8] = b"stands for five MiB";
-pub(super) const GONE: &[u8] = b"was a mistake";
-pub(super) const CONFIG: &[u8] = b"{}";
-pub(super) const LAYER: &[u8] = b"a layer";
-pub(super) const IMAGE: &[u8] = br#"{"schemaVersion":2,"layers":[]}"#;
-pub(super) const SIGNATURE: &[u8] = br#"{"schemaVersion":2,"subject":{}}"#;
+pub(crate) const TOOL: &[u8] = b"a tool";
+pub(crate) const BIG: &[u8] = b"stands for five MiB";
+pub(crate) const GONE: &[u8] = b"was a mistake";
+pub(crate) const CONFIG: &[u8] = b"{}";
+pub(crate) const LAYER: &[u8] = b"a layer";
+pub(crate) const IMAGE: &[u8] = br#"{"schemaVersion":2,"layers":[]}"#;
+pub(crate) const SIGNATURE: &[u8] = br#"{"schemaVersion":2,"subject":{}}"#;
 /// Number of objects in [`entries`], whose ordinals are those of the list above.
-pub(super) const OBJECTS: u32 = 7;
+pub(crate) const OBJECTS: u32 = 7;
 /// Number of entries.
-pub(super) const LOG_SIZE: u64 = 17;
+pub(crate) const LOG_SIZE: u64 = 17;
 
-pub(super) const IMAGE_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-pub(super) const SIGNATURE_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+pub(crate) const IMAGE_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const SIGNATURE_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     Digest::of(bytes).to_hex()
 }
 
@@ -68,7 +68,7 @@ fn set(name: &str, bytes: &[u8]) -> Entry {
     }
 }
 
-pub(super) fn commit(revision: u64) -> Entry {
+pub(crate) fn commit(revision: u64) -> Entry {
     Entry::Commit(Commit {
         revision: Revision::new(revision),
         time: NOW,
@@ -81,7 +81,7 @@ pub(super) fn commit(revision: u64) -> Entry {
 }
 
 /// A file that did not exist in [`entries`], as revision 3.
-pub(super) fn later_entries() -> Vec<Entry> {
+pub(crate) fn later_entries() -> Vec<Entry> {
     vec![
         Entry::ObjectAdded(object(b"later", "application/octet-stream", &[])),
         set("binaries/tool/v2/tool", b"later"),
@@ -90,7 +90,7 @@ pub(super) fn later_entries() -> Vec<Entry> {
 }
 
 /// Two revisions.
-pub(super) fn entries() -> [Vec<Entry>; 2] {
+pub(crate) fn entries() -> [Vec<Entry>; 2] {
     let plain = "application/octet-stream";
     let mut signature = object(SIGNATURE, IMAGE_TYPE, &[CONFIG]);
     signature.referrer = Some(Referrer {
@@ -140,12 +140,12 @@ pub(super) fn entries() -> [Vec<Entry>; 2] {
     [first, second]
 }
 
-pub(super) fn signer() -> LogSigner {
+pub(crate) fn signer() -> LogSigner {
     LogSigner::from_seeds(ORIGIN_NAME, [1; 32], [2; 32]).unwrap()
 }
 
 /// A note over `entries` behind those of `frontier`, which takes them up.
-pub(super) fn note<'a>(
+pub(crate) fn note<'a>(
     frontier: &mut Frontier,
     entries: impl IntoIterator<Item = &'a Entry>,
     time: u64,
@@ -161,14 +161,14 @@ pub(super) fn note<'a>(
     signer().sign(&checkpoint, time).unwrap()
 }
 
-pub(super) fn checkpoint(time: u64) -> SignedCheckpoint {
+pub(crate) fn checkpoint(time: u64) -> SignedCheckpoint {
     let all = entries();
     let note = note(&mut Frontier::new(), all.iter().flatten(), time);
     signer().keys().verify(&note).unwrap()
 }
 
 /// The log's root when it had `size` entries: those of [`entries`] and [`later_entries`].
-pub(super) fn root_at(size: u64) -> TreeHash {
+pub(crate) fn root_at(size: u64) -> TreeHash {
     let mut frontier = Frontier::new();
     let all = entries().into_iter().flatten().chain(later_entries());
     for entry in all.take(usize::try_from(size).unwrap()) {
@@ -179,13 +179,13 @@ pub(super) fn root_at(size: u64) -> TreeHash {
 }
 
 /// A log on disk that has [`entries`].
-pub(super) struct Log {
+pub(crate) struct Log {
     disk: LogDisk,
     _folder: TempDir,
 }
 
 impl Log {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let disk = LogDisk::open(folder.path(), signer().keys()).unwrap();
         let mut this = Self {
@@ -198,20 +198,20 @@ impl Log {
         this
     }
 
-    pub(super) fn commit(&mut self, entries: &[Entry]) -> SignedCheckpoint {
+    pub(crate) fn commit(&mut self, entries: &[Entry]) -> SignedCheckpoint {
         let note = note(&mut self.disk.frontier(), entries, NOW);
         let entries: Vec<_> = entries.iter().map(|it| encode_entry(it).unwrap()).collect();
         self.disk.stage(&entries).unwrap();
         self.disk.commit(&note).unwrap()
     }
 
-    pub(super) fn reader(&self) -> watch::Receiver<Option<LogReader>> {
+    pub(crate) fn reader(&self) -> watch::Receiver<Option<LogReader>> {
         watch::channel(Some(self.disk.reader())).1
     }
 }
 
 /// Everything is held and in place, but for `missing`.
-pub(super) fn readiness(missing: &[u32]) -> Readiness {
+pub(crate) fn readiness(missing: &[u32]) -> Readiness {
     Readiness {
         through: OBJECTS,
         missing: missing.iter().copied().collect(),
@@ -227,7 +227,7 @@ pub(super) fn readiness(missing: &[u32]) -> Readiness {
 }
 
 /// An active mirror that holds everything.
-pub(super) fn mirror(name: &str, country: &str, serves: Serves) -> MirrorView {
+pub(crate) fn mirror(name: &str, country: &str, serves: Serves) -> MirrorView {
     MirrorView {
         name: name.to_owned(),
         public_url: format!("http://{name}.example.net/pub"),
@@ -246,7 +246,7 @@ pub(super) fn mirror(name: &str, country: &str, serves: Serves) -> MirrorView {
 }
 
 /// Three mirrors: two for everybody, one for clients that check.
-pub(super) fn mirrors() -> Vec<MirrorView> {
+pub(crate) fn mirrors() -> Vec<MirrorView> {
     vec![
         mirror("berlin", "DE", Serves::Everything),
         mirror("bergen", "NO", Serves::Verified),
@@ -255,7 +255,7 @@ pub(super) fn mirrors() -> Vec<MirrorView> {
 }
 
 /// The messages that bring a redirector to this fleet.
-pub(super) fn messages(
+pub(crate) fn messages(
     mirrors: &[MirrorView],
     origin_url: &str,
     revision: u64,
@@ -287,7 +287,7 @@ pub(super) fn messages(
     kinds.into_iter().map(wrap).collect()
 }
 
-pub(super) fn fleet(mirrors: &[MirrorView], origin_url: &str) -> Arc<Fleet> {
+pub(crate) fn fleet(mirrors: &[MirrorView], origin_url: &str) -> Arc<Fleet> {
     let mut watch = FleetWatch::default();
     let mut last = None;
     for message in messages(mirrors, origin_url, 1) {
@@ -297,11 +297,11 @@ pub(super) fn fleet(mirrors: &[MirrorView], origin_url: &str) -> Arc<Fleet> {
 }
 
 /// The view of a redirector that knows all of the above.
-pub(super) fn view(mirrors: &[MirrorView]) -> View {
+pub(crate) fn view(mirrors: &[MirrorView]) -> View {
     view_of_log(&Log::new(), mirrors)
 }
 
-pub(super) fn view_of_log(log: &Log, mirrors: &[MirrorView]) -> View {
+pub(crate) fn view_of_log(log: &Log, mirrors: &[MirrorView]) -> View {
     let countries = "192.0.2.0/24,NO\n198.51.100.0/24,DE\n203.0.113.0/24,JP\n";
     let locator = Locator {
         countries: landfall_route::ranges::parse_country_csv(countries).unwrap(),
@@ -316,7 +316,7 @@ pub(super) fn view_of_log(log: &Log, mirrors: &[MirrorView]) -> View {
     view
 }
 
-pub(super) fn request(path: &str) -> ClientRequest<'_> {
+pub(crate) fn request(path: &str) -> ClientRequest<'_> {
     let (path, query) = match path.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (path, None),
@@ -333,7 +333,7 @@ pub(super) fn request(path: &str) -> ClientRequest<'_> {
     }
 }
 
-pub(super) fn from<'a>(address: &str, request: ClientRequest<'a>) -> ClientRequest<'a> {
+pub(crate) fn from<'a>(address: &str, request: ClientRequest<'a>) -> ClientRequest<'a> {
     let address: IpAddr = address.parse().unwrap();
     ClientRequest {
         client: Client {
@@ -346,7 +346,7 @@ pub(super) fn from<'a>(address: &str, request: ClientRequest<'a>) -> ClientReque
 
 /// The answer, which has to be complete without a fetch.
 #[track_caller]
-pub(super) fn reply_to(view: &View, request: &ClientRequest<'_>) -> Reply {
+pub(crate) fn reply_to(view: &View, request: &ClientRequest<'_>) -> Reply {
     match answer(view, request) {
         Answer::Reply(reply) => reply,
         other @ (Answer::Manifest(..) | Answer::Internal(_)) => panic!("{other:?}"),
@@ -354,17 +354,17 @@ pub(super) fn reply_to(view: &View, request: &ClientRequest<'_>) -> Reply {
 }
 
 #[track_caller]
-pub(super) fn get(view: &View, path: &str) -> Reply {
+pub(crate) fn get(view: &View, path: &str) -> Reply {
     reply_to(view, &request(path))
 }
 
-pub(super) fn header<'a>(reply: &'a Reply, name: &str) -> &'a str {
+pub(crate) fn header<'a>(reply: &'a Reply, name: &str) -> &'a str {
     reply
         .headers
         .get(name)
         .map_or("", |value| value.to_str().unwrap())
 }
 
-pub(super) fn json(reply: &Reply) -> serde_json::Value {
+pub(crate) fn json(reply: &Reply) -> serde_json::Value {
     serde_json::from_slice(&reply.body).unwrap()
 }
