@@ -1,0 +1,173 @@
+//! Feeds every parser of outside bytes with mutated input, for a given time.
+//!
+//! `bench/run fuzz [SECONDS [TARGET [SEED]]]`: the time is shared by the targets.
+//! Inputs begin as well-formed samples and are mutated by a seeded generator, so a
+//! run can be repeated. There is no instrumentation: what a target makes of an
+//! input (which kind of value, which error) stands for coverage, and an input with
+//! a new outcome joins the corpus. A panic, a broken property of a target or an
+//! execution of more than a second ends the run with exit code 1 and the input in
+//! a file.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark's results are for the terminal"
+)]
+
+mod formats;
+mod mutate;
+mod promotion;
+mod serving;
+mod web;
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use landfall_bench::timed;
+use landfall_catalog::Digest;
+use landfall_runtime::{Clock as _, SystemClock};
+use mutate::Mutator;
+
+/// Seconds of a run, unless the command line says otherwise.
+const SECONDS: u64 = 60;
+/// No input may take longer.
+const SLOWEST: Duration = Duration::from_secs(1);
+/// Inputs that a corpus holds.
+const MAX_CORPUS: usize = 2_000;
+
+/// Reads an input and says what it made of it: the same for inputs of the same
+/// kind. It panics if something does not hold that should.
+type Run = Box<dyn Fn(&[u8]) -> String>;
+
+/// A parser, and what must hold of it.
+struct Target {
+    name: &'static str,
+    /// Well-formed and telling inputs to begin with.
+    seeds: Vec<Vec<u8>>,
+    run: Run,
+}
+
+impl Target {
+    fn new(
+        name: &'static str,
+        seeds: impl IntoIterator<Item = impl Into<Vec<u8>>>,
+        run: impl Fn(&[u8]) -> String + 'static,
+    ) -> Self {
+        Self {
+            name,
+            seeds: seeds.into_iter().map(Into::into).collect(),
+            run: Box::new(run),
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let seconds = match arguments.first() {
+        Some(text) => text.parse()?,
+        None => SECONDS,
+    };
+    let only = arguments.get(1).filter(|name| *name != "all");
+    let seed = match arguments.get(2) {
+        Some(text) => text.parse()?,
+        None => SystemClock.unix_seconds(),
+    };
+    let mut targets = promotion::targets();
+    targets.extend(formats::targets()?);
+    targets.extend(web::targets());
+    targets.push(serving::target()?);
+    targets.retain(|target| only.is_none_or(|only| only == target.name));
+    if targets.is_empty() {
+        return Err("there is no such target".into());
+    }
+    let share = Duration::from_secs(seconds) / u32::try_from(targets.len())?;
+    println!("seed {seed}, {:.1} s each", share.as_secs_f64());
+    println!(
+        "{:<20} {:>12} {:>10} {:>12}",
+        "", "executions", "outcomes", "slowest"
+    );
+    let mut total = 0;
+    for target in &targets {
+        total += fuzz(target, share, seed)?;
+    }
+    println!("fuzz targets={} executions={total} faults=0", targets.len());
+    Ok(())
+}
+
+/// Runs one target for a while; returns how often.
+fn fuzz(target: &Target, share: Duration, seed: u64) -> Result<u64, Box<dyn Error>> {
+    let clock = SystemClock;
+    let begun = clock.now();
+    let mut mutator = Mutator::new(seed);
+    let mut corpus = target.seeds.clone();
+    let mut outcomes = HashSet::new();
+    let mut executions = 0_u64;
+    let mut slowest = Duration::ZERO;
+    while executions < corpus.len() as u64 || clock.now().duration_since(begun) < share {
+        // First the seeds as they are.
+        let input = match usize::try_from(executions)
+            .ok()
+            .and_then(|index| target.seeds.get(index))
+        {
+            Some(seed) => seed.clone(),
+            None => mutator.mutated(&corpus),
+        };
+        executions += 1;
+        let (outcome, took) = timed(|| catch_unwind(AssertUnwindSafe(|| (target.run)(&input))));
+        slowest = slowest.max(took);
+        let Ok(outcome) = outcome else {
+            return Err(found(target, &input, "the parser panicked")?.into());
+        };
+        if took > SLOWEST {
+            return Err(found(target, &input, &format!("it took {took:?}"))?.into());
+        }
+        if outcomes.len() < MAX_CORPUS
+            && outcomes.insert(outcome)
+            && executions > target.seeds.len() as u64
+        {
+            corpus.push(input);
+        }
+    }
+    println!(
+        "{:<20} {executions:>12} {:>10} {:>9.1} ms",
+        target.name,
+        outcomes.len(),
+        slowest.as_secs_f64() * 1e3
+    );
+    Ok(executions)
+}
+
+/// Keeps an input that shows a fault, and says where.
+fn found(target: &Target, input: &[u8], what: &str) -> Result<String, Box<dyn Error>> {
+    let name = format!(
+        "landfall-fuzz-{}-{}",
+        target.name,
+        &Digest::of(input).to_hex()[..12]
+    );
+    let file = std::env::temp_dir().join(name);
+    std::fs::write(&file, input)?;
+    Ok(format!(
+        "{}: {what}; the input is in {}",
+        target.name,
+        file.display()
+    ))
+}
+
+/// The first words of an error, without the values that it names: two inputs with
+/// the same fault have the same outcome.
+fn kind_of(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    let words = text.split(['"', '`', ':']).next().unwrap_or_default();
+    words
+        .chars()
+        .filter(|c| !c.is_ascii_digit())
+        .take(60)
+        .collect()
+}
+
+/// Input as text: half of the parsers get only that.
+fn text(input: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(input)
+}
