@@ -40,7 +40,8 @@ pub struct FollowConfig {
     /// The log's keys. Without them, those that a source on loopback presents
     /// first are kept in `dir` and believed from then on.
     pub keys: Option<PinnedKeys>,
-    /// In order of preference; the next one is asked when one fails.
+    /// In order of preference; the next one is asked when one fails. Static files
+    /// after the first place are read once, and then the first is tried again.
     pub sources: Vec<FeedSource>,
     /// Timing and bounds.
     pub limits: FollowLimits,

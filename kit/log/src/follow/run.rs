@@ -65,18 +65,28 @@ where
         self.begin().await?;
         let limits = self.follower.config.limits;
         let mut backoff = Backoff::new(limits.first_pause, limits.longest_pause);
-        for turn in (0..self.follower.config.sources.len()).cycle() {
-            match self.turn(turn).await? {
-                End::Shutdown => break,
-                End::Lost { progressed: true } => backoff.reset(),
-                End::Lost { progressed: false } | End::Refused => {}
-            }
-            let pause = tokio::time::sleep(backoff.next_delay());
+        let mut polls = Backoff::new(limits.poll, limits.poll);
+        let mut turn = 0;
+        loop {
+            let end = self.turn(turn).await?;
+            turn = (turn + 1) % self.follower.config.sources.len();
+            let pause = match end {
+                End::Shutdown => return Ok(()),
+                End::Lost { progressed: true } => {
+                    backoff.reset();
+                    backoff.next_delay()
+                }
+                End::Lost { progressed: false } | End::Refused => backoff.next_delay(),
+                End::Asked => {
+                    turn = 0;
+                    polls.next_delay()
+                }
+            };
+            let pause = tokio::time::sleep(pause);
             if self.shutdown.unless_requested(pause).await.is_none() {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Hands on what is on the disk.

@@ -29,6 +29,8 @@ pub(super) enum End {
         progressed: bool,
     },
     Refused,
+    /// A source that is not the preferred one has given all that it has.
+    Asked,
 }
 
 /// What came of a note.
@@ -62,6 +64,7 @@ where
             Some(Ok(Err(error))) => return self.lost(&source, error, false).await,
             Some(Ok(Ok(feed))) => feed,
         };
+        let asked_once = turn > 0 && matches!(source, FeedSource::Static(_));
         let mut progressed = false;
         loop {
             let next = timeout(watchdog, feed.next());
@@ -80,6 +83,9 @@ where
                             self.tell(FollowEvent::CaughtUp { size }).await;
                         }
                         Outcome::Held => {}
+                    }
+                    if asked_once {
+                        return Ok(End::Asked);
                     }
                     Ok(())
                 }

@@ -1,11 +1,20 @@
+use std::convert::Infallible;
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use landfall_catalog::{Catalog, Revision};
 use landfall_log::follow::{Evidence, FeedSource, FollowError, FollowEvent};
+use landfall_log::publish::CatalogService;
 use landfall_log::{LogDisk, LogError, Refusal, load_catalog};
 use landfall_proto::v1::catalog_server::CatalogServer;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
+use tonic::server::NamedService;
 use url::Url;
 
 use crate::forged::{self, Flaky, honest, honest_note};
@@ -190,6 +199,73 @@ async fn a_source_that_falls_silent_is_left_for_the_next() {
     following.until_size(honest(1).len() as u64).await;
     let events = following.until_size(longer.size()).await;
     assert_eq!(revisions(&events).len(), 1);
+    following.stop().await;
+}
+
+/// A stream that is not there until it is opened.
+#[derive(Clone)]
+struct Gated {
+    service: CatalogService,
+    open: Arc<AtomicBool>,
+}
+
+impl NamedService for Gated {
+    const NAME: &'static str = CatalogService::NAME;
+}
+
+impl Service<http::Request<Body>> for Gated {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if self.open.load(Ordering::SeqCst) {
+            return self.service.call(request);
+        }
+        Box::pin(async { Ok(Status::unavailable("not yet").into_http()) })
+    }
+}
+
+#[tokio::test]
+async fn static_files_help_out_until_the_stream_is_back() {
+    let (house, mut log) = (House::new(), TestLog::new().await);
+    log.promote(2).await;
+    let open = Arc::new(AtomicBool::new(false));
+    let gated = Gated {
+        service: house.catalog_service(&log),
+        open: Arc::clone(&open),
+    };
+    let sources = vec![
+        FeedSource::Grpc(house.serve_grpc(gated).await),
+        FeedSource::Static(house.http(&log).await),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let mut following = house.follow(dir.path(), Some(keys()), sources);
+    following.until_size(log.size()).await;
+    log.promote(1).await;
+    following.until_size(log.size()).await;
+
+    open.store(true, Ordering::SeqCst);
+    // Only the stream tells of traces, and it is not left again.
+    let is_traced = |event: &FollowEvent| matches!(event, FollowEvent::Revision { trace_parent, .. } if trace_parent.is_some());
+    let mut traced = false;
+    for _ in 0..1000 {
+        log.promote(0).await;
+        traced = following.until_size(log.size()).await.iter().any(is_traced);
+        if traced {
+            break;
+        }
+    }
+    assert!(traced, "the stream is not followed");
+    for _ in 0..10 {
+        log.promote(0).await;
+        let events = following.until_size(log.size()).await;
+        assert!(events.iter().any(is_traced), "{events:#?}");
+    }
     following.stop().await;
 }
 
