@@ -6,3 +6,4 @@ mod log;
 mod manifests;
 mod real_clients;
 mod trace;
+mod withdraw;

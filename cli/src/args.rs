@@ -34,6 +34,10 @@ pub(crate) enum Command {
     /// Helps to write manifests.
     #[command(subcommand)]
     Manifest(ManifestCommand),
+    /// Takes something that was promoted away from everybody, until it is reinstated.
+    Withdraw(WithdrawArgs),
+    /// Takes a withdrawal back.
+    Reinstate(ReinstateArgs),
     /// The state of the catalog and of the mirrors.
     Status(StatusArgs),
     /// Past operations: when, who, why, and what became of them.
@@ -229,6 +233,46 @@ pub(crate) struct GenerateImagesArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) into: Option<PathBuf>,
     /// What was done as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WithdrawArgs {
+    /// `repository:tag`, `repository@digest`, a file's path, a digest, a
+    /// repository, or everything below `prefix/`.
+    #[arg(value_name = "NAME|DIGEST|PREFIX/")]
+    pub(crate) what: String,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// Why; users are told.
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Only says what it would come to.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Withdraws live images that hold it, too, instead of refusing.
+    #[arg(long)]
+    pub(crate) with_parents: bool,
+    /// As one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReinstateArgs {
+    /// As it was withdrawn, or any name or digest of it.
+    #[arg(value_name = "NAME|DIGEST|PREFIX/")]
+    pub(crate) what: String,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// Why, for the catalog and the history.
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Only says what it would come to.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// As one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
 }

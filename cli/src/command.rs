@@ -12,3 +12,4 @@ pub(crate) mod promote;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod validate;
+pub(crate) mod withdraw;

@@ -51,7 +51,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(command: Command) -> Result<Verdict, Failure> {
-    use command::{explain, generate, history, log, plan, promote, run, status, validate};
+    use command::{
+        explain, generate, history, log, plan, promote, run, status, validate, withdraw,
+    };
     match command {
         Command::Demo(args) => demo::run(args).await,
         Command::Coordinator(CoordinatorCommand::Init(args)) => run::init_coordinator(args).await,
@@ -67,6 +69,8 @@ async fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Manifest(ManifestCommand::Generate(GenerateCommand::Images(args))) => {
             generate::images(args).await
         }
+        Command::Withdraw(args) => withdraw::withdraw(args).await,
+        Command::Reinstate(args) => withdraw::reinstate(args).await,
         Command::Status(args) => status::run(args).await,
         Command::History(args) => history::run(args).await,
         Command::Explain(args) => explain::run(args).await,
