@@ -12,6 +12,8 @@
 //! program at a time may write to a repository.
 
 mod credentials;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::collections::HashMap;
