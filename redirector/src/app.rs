@@ -83,6 +83,23 @@ pub enum RunError {
     Task(#[from] TaskFailure),
 }
 
+impl RunError {
+    /// Whether it is wrong use or a wrong configuration, which another try does not mend.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::NoIdentity | Self::Config { .. } | Self::Keys(_) => true,
+            Self::Locate(_)
+            | Self::Data(..)
+            | Self::Listen(..)
+            | Self::Metrics(_)
+            | Self::Dial(_)
+            | Self::Follow(_)
+            | Self::Task(_) => false,
+        }
+    }
+}
+
 /// Runs a redirector until the stop is requested.
 ///
 /// What is on disk is in force before anything is dialled.

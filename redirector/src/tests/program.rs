@@ -402,10 +402,26 @@ async fn without_identity_it_runs_only_where_told_so() {
         announce: Box::new(|_| {}),
     };
     let refused = run(config.clone(), options(false), Shutdown::new()).await;
-    assert!(matches!(refused, Err(RunError::NoIdentity)));
-    let refused = run(config, options(true), Shutdown::new()).await;
-    let Err(RunError::Config { key, .. }) = refused else {
+    let Err(fault @ RunError::NoIdentity) = refused else {
         panic!("{refused:?}");
     };
-    assert_eq!(key, "listen.http");
+    assert!(fault.is_configuration());
+    let unknown = Config {
+        log_keys: vec!["none".to_owned()],
+        listen: Listen {
+            http: "127.0.0.1:0".parse().unwrap(),
+            dns: None,
+        },
+        ..config.clone()
+    };
+    let refused = run(unknown, options(true), Shutdown::new()).await;
+    assert!(refused.unwrap_err().is_configuration());
+    let refused = run(config, options(true), Shutdown::new()).await;
+    let Err(fault @ RunError::Config { .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(fault.is_configuration());
+    assert!(fault.to_string().starts_with("listen.http: "), "{fault}");
+    let lacking = RunError::Data("/nonexistent".into(), std::io::Error::other("full"));
+    assert!(!lacking.is_configuration());
 }
