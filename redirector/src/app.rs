@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_catalog::{PinError, PinnedKeys};
-use landfall_log::LogReader;
 use landfall_log::follow::{FeedSource, FollowConfig, FollowError, Follower};
 use landfall_proto::status::chain;
+use landfall_route::Locator;
 use landfall_runtime::config::Check as _;
 use landfall_runtime::dial::{Dial as _, DialError, LoopbackDial, http_client};
 use landfall_runtime::ops::{self, Ready};
@@ -124,15 +124,19 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
     let channel = LoopbackDial.grpc(&config.coordinator)?;
 
     let fleet_file = config.data_dir.join("fleet");
+    let Opened {
+        locator,
+        manifests,
+        fleet,
+    } = open(&config, http.clone(), fleet_file.clone()).await?;
     let source = FeedSource::Grpc(config.coordinator.clone());
     let follow = FollowConfig::new(config.data_dir.join("log"), keys, vec![source]);
     let follower = Follower::new(follow, Arc::clone(&clock), Arc::new(LoopbackDial))?;
-    let opened = open(&config, http.clone(), fleet_file.clone(), follower.reader()).await?;
-    let Opened {
-        view,
-        manifests,
-        fleet,
-    } = opened;
+    let view = Arc::new(View::new(locator, follower.reader()));
+    if fleet.cursor.is_some() {
+        // Nothing of the log is known yet, so there is nothing to wait for.
+        view.set_fleet(Arc::clone(&fleet));
+    }
     let listener = TcpListener::bind(config.listen.http)
         .await
         .map_err(|fault| RunError::Listen(config.listen.http, fault))?;
@@ -241,7 +245,7 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
 
 /// What comes from the disk.
 struct Opened {
-    view: Arc<View>,
+    locator: Locator,
     manifests: Manifests,
     fleet: Arc<Fleet>,
 }
@@ -250,7 +254,6 @@ async fn open(
     config: &Config,
     http: reqwest::Client,
     fleet_file: PathBuf,
-    log: watch::Receiver<Option<LogReader>>,
 ) -> Result<Opened, RunError> {
     let (locate, data_dir) = (config.locate.clone(), config.data_dir.clone());
     let read = move || {
@@ -259,7 +262,7 @@ async fn open(
         let folder = data_dir.join("oci-manifests");
         let manifests = Manifests::open(&folder, http)
             .map_err(|fault| RunError::Data(folder.clone(), fault))?;
-        let view = Arc::new(View::new(locate::load(&locate)?, log));
+        let locator = locate::load(&locate)?;
         let fleet = match last_good::load(&fleet_file) {
             Ok(fleet) => fleet.unwrap_or_default(),
             Err(fault) => {
@@ -270,11 +273,8 @@ async fn open(
                 Arc::default()
             }
         };
-        if fleet.cursor.is_some() {
-            view.set_fleet(Arc::clone(&fleet));
-        }
         Ok(Opened {
-            view,
+            locator,
             manifests,
             fleet,
         })

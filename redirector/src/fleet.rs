@@ -14,7 +14,7 @@ use landfall_proto::model::{
 };
 use landfall_proto::v1;
 use landfall_proto::v1::routing_watch_response::Kind;
-use landfall_route::{FleetView, Health, MirrorView};
+use landfall_route::{FleetView, MirrorView, ORIGIN};
 
 use crate::probe::Verdicts;
 use crate::reports::Believed;
@@ -59,7 +59,8 @@ impl Fleet {
         })
     }
 
-    /// The fleet for decisions: with what probes say, and what is believed of the reports.
+    /// The fleet for decisions: with what probes say, and what is believed of the reports. What they say of the origin
+    /// goes by its name, which no mirror may have.
     #[must_use]
     pub fn view(&self, verdicts: &Verdicts, believed: &Believed) -> FleetView {
         FleetView {
@@ -74,7 +75,7 @@ impl Fleet {
                 })
                 .collect(),
             origin_url: self.origin_url.clone(),
-            origin_health: Health::Unknown,
+            origin_health: verdicts.health(ORIGIN),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The redirector: sends every user to the nearest mirror that is ready for exactly what they ask for.
 //!
 //! It follows the signed catalog and the coordinator's view of the fleet, keeps both in memory and on disk, probes
-//! the mirrors itself, and answers HTTP from memory: files and blobs with redirects, OCI tags, referrers and
+//! the mirrors and the origin itself, and answers HTTP from memory: files and blobs with redirects, OCI tags, referrers and
 //! manifests by itself. What is decided is decided by `landfall_route` and looked up in `landfall_catalog`; here are
 //! the shells around them.
 //!

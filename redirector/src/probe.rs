@@ -1,4 +1,4 @@
-//! What a redirector sees of the mirrors itself: the pure part. [`rounds`] does the asking.
+//! What a redirector sees of the mirrors and the origin itself: the pure part. [`rounds`] does the asking.
 //!
 //! A probe outweighs what an agent says: a mirror that cannot be reached from here is left, whoever reports
 //! it well. Verdicts have hysteresis, so that one lost packet moves nobody, and they speak of health only:
@@ -77,7 +77,7 @@ impl Verdict {
     }
 }
 
-/// The verdicts on all mirrors, by name.
+/// The verdicts on all mirrors and the origin, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Verdicts(BTreeMap<String, Verdict>);
 
@@ -119,21 +119,25 @@ pub fn pick(
     readiness: &Readiness,
     mut random: impl FnMut(u32) -> u32,
 ) -> Option<Ordinal> {
-    let live = catalog.live();
-    let count = u32::try_from(live.len()).unwrap_or(u32::MAX);
-    if count == 0 {
-        return None;
-    }
     for _ in 0..RANDOM_TRIES {
-        let candidate = live.select(random(count)).map(Ordinal::new);
+        let candidate = pick_any(catalog, &mut random);
         if let Some(ordinal) = candidate.filter(|ordinal| readiness.holds(*ordinal)) {
             return Some(ordinal);
         }
     }
-    let held = readiness.held() & live;
+    let held = readiness.held() & catalog.live();
     let count = u32::try_from(held.len()).unwrap_or(u32::MAX);
     let nth = (count > 0).then(|| random(count))?;
     held.select(nth).map(Ordinal::new)
+}
+
+/// Any object that is live, to ask the origin for, which holds them all.
+#[must_use]
+pub fn pick_any(catalog: &Catalog, random: impl FnOnce(u32) -> u32) -> Option<Ordinal> {
+    let live = catalog.live();
+    let count = u32::try_from(live.len()).unwrap_or(u32::MAX);
+    let nth = (count > 0).then(|| random(count))?;
+    live.select(nth).map(Ordinal::new)
 }
 
 #[cfg(test)]

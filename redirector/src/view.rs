@@ -13,7 +13,7 @@ use http::HeaderValue;
 use landfall_catalog::{Catalog, Entry, FoldError, SignedCheckpoint};
 use landfall_log::LogReader;
 use landfall_proto::status::chain;
-use landfall_route::{FleetView, Health, Locator};
+use landfall_route::{FleetView, Health, Locator, ORIGIN};
 use tokio::sync::watch;
 
 use crate::config::Probe;
@@ -195,7 +195,14 @@ impl View {
         let mut reports = self.reports();
         let believed = reports.of_fleet(Arc::clone(&fleet));
         let mut sources = self.sources();
-        sources.verdicts.retain(|mirror| fleet.has(mirror));
+        let same_origin = sources.fleet.origin_url == fleet.origin_url;
+        sources.verdicts.retain(|name| {
+            if name == ORIGIN {
+                same_origin
+            } else {
+                fleet.has(name)
+            }
+        });
         sources.fleet = fleet;
         sources.believed = believed;
         self.publish(&sources);
@@ -204,25 +211,28 @@ impl View {
         self.now_known(|known| &mut known.fleet);
     }
 
-    /// Takes over what a probe saw; true if it changed what is thought of the mirror, at once.
-    pub fn observe(&self, mirror: &str, success: bool, thresholds: &Probe) -> Option<Health> {
+    /// Takes over what a probe of a mirror, or of the origin by its name, saw; what is thought of it now, if that
+    /// changed. In force at once.
+    pub fn observe(&self, name: &str, success: bool, thresholds: &Probe) -> Option<Health> {
         let mut sources = self.sources();
-        if !sources.fleet.has(mirror) {
+        let is_origin = name == ORIGIN && !sources.fleet.origin_url.is_empty();
+        if !is_origin && !sources.fleet.has(name) {
             return None;
         }
-        let changed = sources.verdicts.observe(mirror, success, thresholds);
+        let changed = sources.verdicts.observe(name, success, thresholds);
         if changed.is_some() {
             self.publish(&sources);
         }
         changed
     }
 
-    /// What probes say of each mirror.
+    /// What probes say of each mirror. The origin is none.
     #[must_use]
     pub fn verdicts(&self) -> Vec<(String, Health)> {
         self.sources()
             .verdicts
             .iter()
+            .filter(|(name, _)| *name != ORIGIN)
             .map(|(mirror, health)| (mirror.to_owned(), health))
             .collect()
     }

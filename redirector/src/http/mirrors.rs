@@ -13,6 +13,8 @@ use crate::metrics::{Asked, Outcome};
 struct Fleet<'a> {
     revision: u64,
     origin_url: &'a str,
+    /// As probes from here see it; null while none has been.
+    origin_healthy: Option<bool>,
     mirrors: Vec<Mirror<'a>>,
 }
 
@@ -35,10 +37,19 @@ pub(super) fn mirrors(context: &Context<'_>) -> Reply {
     let fleet = Fleet {
         revision: context.fleet.revision,
         origin_url: &context.fleet.origin_url,
+        origin_healthy: seen(context.fleet.origin_health),
         mirrors: context.fleet.mirrors.iter().map(shown).collect(),
     };
     Reply::json(StatusCode::OK, "application/json", &fleet)
         .counted(Asked::Internal, Outcome::Served)
+}
+
+const fn seen(health: Health) -> Option<bool> {
+    match health {
+        Health::Unknown => None,
+        Health::Up => Some(true),
+        Health::Down => Some(false),
+    }
 }
 
 fn shown(mirror: &MirrorView) -> Mirror<'_> {
@@ -53,11 +64,7 @@ fn shown(mirror: &MirrorView) -> Mirror<'_> {
         state: mirror.state,
         serves: mirror.serves,
         weight: mirror.weight,
-        healthy: match mirror.healthy {
-            Health::Unknown => None,
-            Health::Up => Some(true),
-            Health::Down => Some(false),
-        },
+        healthy: seen(mirror.healthy),
         ready_objects: mirror.readiness.as_ref().map(|it| it.ready_count()),
         names_through: mirror.readiness.as_ref().map(|it| it.names_through),
     }

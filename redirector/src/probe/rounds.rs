@@ -1,6 +1,6 @@
-//! What a redirector sees of the mirrors itself: asking them.
+//! What a redirector sees of the mirrors and the origin itself: asking them.
 //!
-//! Each round asks every mirror for the headers of an object that it says it holds. No redirects are followed and no
+//! Each round asks every mirror for the headers of an object that it says it holds, and the origin for those of any. No redirects are followed and no
 //! body is read. A mirror that holds nothing yet is not asked, and nothing is thought of it. Between rounds those are
 //! asked that came under suspicion, for which no more is needed than somebody who had no luck there: so they are asked
 //! in the same way and with the same patience as ever, and not much more often.
@@ -12,13 +12,15 @@ use futures::StreamExt as _;
 use futures::stream;
 use http::StatusCode;
 use landfall_catalog::Catalog;
-use landfall_route::{MirrorState, MirrorView, StoreKind, blob_url};
+use landfall_route::{
+    Content, FleetView, MirrorState, MirrorView, ORIGIN, StoreKind, Target, blob_url, location,
+};
 use landfall_runtime::Shutdown;
 use rand::Rng as _;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Suspects, pick};
+use super::{Suspects, pick, pick_any};
 use crate::config::Probe;
 use crate::view::View;
 
@@ -29,9 +31,9 @@ const MAX_CONCURRENT: usize = 64;
 /// mirror count as down are at least this far apart, unless a round comes in between.
 const SUSPECTS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// One question to one mirror.
+/// One question to one mirror, or to the origin by its name.
 struct Question {
-    mirror: String,
+    whom: String,
     url: String,
     size: u64,
 }
@@ -64,7 +66,7 @@ pub async fn run(
             .into_iter()
             .filter(|question| {
                 only.as_ref()
-                    .is_none_or(|only| only.contains(&question.mirror))
+                    .is_none_or(|only| only.contains(&question.whom))
             })
             .map(|question| {
                 let (view, http) = (Arc::clone(&view), http.clone());
@@ -87,11 +89,11 @@ async fn probe(
     changed: Arc<Notify>,
 ) {
     let fault = ask(&http, &question, config.timeout()).await.err();
-    let Some(health) = view.observe(&question.mirror, fault.is_none(), &config) else {
+    let Some(health) = view.observe(&question.whom, fault.is_none(), &config) else {
         return;
     };
     tracing::info!(
-        mirror = question.mirror,
+        mirror = question.whom,
         ?health,
         fault = fault.unwrap_or_default(),
         "a mirror is seen differently"
@@ -122,6 +124,7 @@ fn questions(view: &View) -> Vec<Question> {
         .iter()
         .filter(|mirror| is_probed(mirror))
         .filter_map(|mirror| question(state.catalog(), mirror))
+        .chain(question_of_origin(state.catalog(), &fleet))
         .collect()
 }
 
@@ -131,8 +134,25 @@ fn question(catalog: &Catalog, mirror: &MirrorView) -> Option<Question> {
     let ordinal = pick(catalog, readiness, |below| random.random_range(0..below))?;
     let object = catalog.object(ordinal)?;
     Some(Question {
-        mirror: mirror.name.clone(),
+        whom: mirror.name.clone(),
         url: blob_url(mirror, object.digest()),
+        size: object.size(),
+    })
+}
+
+fn question_of_origin(catalog: &Catalog, fleet: &FleetView) -> Option<Question> {
+    if fleet.origin_url.is_empty() {
+        return None;
+    }
+    let ordinal = pick_any(catalog, |below| rand::rng().random_range(0..below))?;
+    let object = catalog.object(ordinal)?;
+    let content = Content::Blob {
+        repository: None,
+        digest: object.digest(),
+    };
+    Some(Question {
+        whom: ORIGIN.to_owned(),
+        url: location(fleet, Target::Origin, content)?,
         size: object.size(),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landfall_route::{Health, MirrorView, Serves};
+use landfall_route::{Health, MirrorView, ORIGIN, Serves};
 use landfall_runtime::{OnError, Shutdown, Tasks};
 
 use super::program::{LONG, Running, at, eventually, start_mirror};
@@ -77,4 +77,19 @@ async fn a_suspect_is_probed_before_its_turn_and_no_other() {
         Health::Up
     );
     probing.stop().await;
+}
+
+#[test]
+fn what_was_seen_of_an_origin_is_not_said_of_another() {
+    let view = view(&mirrors());
+    let probe = Probe::default();
+    assert_eq!(view.observe(ORIGIN, false, &probe), None);
+    assert_eq!(view.observe(ORIGIN, false, &probe), Some(Health::Down));
+    view.set_fleet(fleet(&mirrors()[1..], ORIGIN_URL));
+    assert_eq!(view.fleet().origin_health, Health::Down);
+    view.set_fleet(fleet(&mirrors(), "http://127.0.0.1:9/elsewhere"));
+    assert_eq!(view.fleet().origin_health, Health::Unknown);
+    view.set_fleet(fleet(&mirrors(), ""));
+    assert_eq!(view.observe(ORIGIN, false, &probe), None);
+    assert!(view.verdicts().is_empty());
 }

@@ -1,5 +1,6 @@
 //! The whole program beside a coordinator and mirrors that are played, over real sockets.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,7 @@ use landfall_log::LogDisk;
 use landfall_log::publish::{CatalogService, PendingRevision, Publisher};
 use landfall_proto::model::encode_entry;
 use landfall_proto::v1::routing_server::{Routing, RoutingServer};
+use landfall_proto::v1::routing_watch_response::Kind;
 use landfall_proto::v1::{
     Health, RoutingReportRequest, RoutingReportResponse, RoutingWatchRequest, RoutingWatchResponse,
 };
@@ -27,7 +29,7 @@ use tonic::{Request, Response, Status};
 
 use super::world::*;
 use crate::config::{Config, Listen, Locate, Probe};
-use crate::{RunError, RunOptions, run};
+use crate::{RunError, RunOptions, last_good, run};
 
 /// Longer than anything here should take.
 pub(super) const LONG: Duration = Duration::from_secs(20);
@@ -75,6 +77,31 @@ pub(super) async fn start_mirror() -> Running {
     .await
 }
 
+/// An origin that has every object, by the size that the catalog says.
+async fn start_origin() -> Running {
+    Running::start(|listener, shutdown| async move {
+        let sizes: BTreeMap<String, u64> = entries()
+            .into_iter()
+            .flatten()
+            .chain(later_entries())
+            .filter_map(|entry| {
+                let Entry::ObjectAdded(object) = entry else {
+                    return None;
+                };
+                Some((object.digest.to_hex(), object.size))
+            })
+            .collect();
+        let blob = async move |path: axum::extract::Path<String>| {
+            let size = sizes.get(&*path).ok_or(StatusCode::NOT_FOUND)?;
+            let size = usize::try_from(*size).unwrap();
+            Ok::<_, StatusCode>(vec![0; size])
+        };
+        let router = Router::new().route("/origin/blobs/sha256/{hex}", axum::routing::get(blob));
+        ops::serve(listener, router, shutdown).await;
+    })
+    .await
+}
+
 struct FakeRouting {
     states: watch::Receiver<Vec<RoutingWatchResponse>>,
     reports: Arc<Mutex<Vec<RoutingReportRequest>>>,
@@ -115,9 +142,13 @@ struct Coordinator {
 
 impl Coordinator {
     async fn start(dir: &Path, mirrors: &[MirrorView]) -> Self {
+        Self::start_beside(dir, mirrors, ORIGIN_URL).await
+    }
+
+    async fn start_beside(dir: &Path, mirrors: &[MirrorView], origin_url: &str) -> Self {
         let disk = LogDisk::open(dir, signer().keys()).unwrap();
         let publisher = Publisher::new(disk);
-        let states = watch::Sender::new(messages(mirrors, ORIGIN_URL, 1));
+        let states = watch::Sender::new(messages(mirrors, origin_url, 1));
         let reports = Arc::default();
         let routing = |shutdown| FakeRouting {
             states: states.subscribe(),
@@ -265,8 +296,11 @@ async fn it_answers_by_the_coordinators_catalog_and_fleet() {
     let folder = tempfile::tempdir().unwrap();
     let oslo_runs = start_mirror().await;
     let oslo = at(mirror("oslo", "NO", Serves::Everything), &oslo_runs);
-    let coordinator =
-        Coordinator::start(&folder.path().join("log"), std::slice::from_ref(&oslo)).await;
+    let origin_runs = start_origin().await;
+    let origin_url = format!("{}/origin", origin_runs.url());
+    let fleet = std::slice::from_ref(&oslo);
+    let log = folder.path().join("log");
+    let coordinator = Coordinator::start_beside(&log, fleet, &origin_url).await;
     let redirector =
         Redirector::start(&folder.path().join("data"), &coordinator.running.url()).await;
 
@@ -299,12 +333,73 @@ async fn it_answers_by_the_coordinators_catalog_and_fleet() {
     };
     coordinator
         .states
-        .send_replace(messages(&[oslo], ORIGIN_URL, 2));
+        .send_replace(messages(&[oslo], &origin_url, 2));
     eventually(async || redirector.mirror(later).await == "oslo").await;
 
     redirector.stop().await;
     coordinator.running.kill().await;
     oslo_runs.kill().await;
+    origin_runs.kill().await;
+}
+
+#[tokio::test]
+async fn a_dead_origin_is_nobodys_target_and_mirrors_that_look_down_are_better_than_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (origin_runs, oslo_runs) = (start_origin().await, start_mirror().await);
+    let origin_url = format!("{}/origin", origin_runs.url());
+    // What the played mirror does not have need not be asked of it.
+    let oslo = MirrorView {
+        readiness: Some(Arc::new(readiness(&[1, 4]))),
+        ..at(mirror("oslo", "NO", Serves::Everything), &oslo_runs)
+    };
+    let log = folder.path().join("log");
+    let coordinator = Coordinator::start_beside(&log, &[oslo], &origin_url).await;
+    let redirector =
+        Redirector::start(&folder.path().join("data"), &coordinator.running.url()).await;
+    let layer = format!("/blobs/sha256/{}", hex(LAYER));
+    assert_eq!(
+        redirector.mirror(&layer).await,
+        "origin",
+        "no mirror has it"
+    );
+    let origin_is = async |healthy: bool| {
+        eventually(async || {
+            let fleet = redirector.get("/.landfall/mirrors.json").await;
+            let fleet: serde_json::Value = fleet.json().await.unwrap();
+            fleet["origin_healthy"] == healthy
+        })
+        .await;
+    };
+    origin_is(true).await;
+
+    origin_runs.kill().await;
+    origin_is(false).await;
+    let nowhere = redirector.get(&layer).await;
+    assert_eq!(nowhere.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let wait = nowhere.headers()["retry-after"].to_str().unwrap();
+    assert!(wait.parse::<u64>().unwrap() > 0);
+    assert_eq!(redirector.mirror(TOOL_PATH).await, "oslo");
+
+    // Both look down: who has it is a better guess than nobody.
+    oslo_runs.kill().await;
+    eventually(async || coordinator.says_down("oslo")).await;
+    let explained = redirector
+        .get(&format!(
+            "/.landfall/explain?from=192.0.2.9&name={}",
+            &TOOL_PATH[1..]
+        ))
+        .await;
+    let explained: serde_json::Value = explained.json().await.unwrap();
+    assert_eq!(explained["mirror"], "oslo");
+    assert_eq!(explained["reason"], "health-failed-open");
+    assert_eq!(
+        redirector.get(&layer).await.status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert!(!coordinator.says_down("origin"), "it is no mirror");
+
+    redirector.stop().await;
+    coordinator.running.kill().await;
 }
 
 #[tokio::test]
