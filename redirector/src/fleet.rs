@@ -28,6 +28,8 @@ pub struct Fleet {
     pub origin_url: String,
     /// Public name of the catalog.
     pub name: String,
+    /// Where the log's static files are; empty if nobody said so.
+    pub log_url: String,
     mirrors: BTreeMap<String, Arc<Member>>,
 }
 
@@ -87,6 +89,7 @@ impl Fleet {
             Kind::Policy(v1::RoutingPolicy {
                 origin_url: self.origin_url.clone(),
                 name: self.name.clone(),
+                log_url: self.log_url.clone(),
             }),
         ];
         for (name, member) in &self.mirrors {
@@ -178,6 +181,7 @@ impl FleetWatch {
                 let next = self.next();
                 next.origin_url = policy.origin_url.trim_end_matches('/').to_owned();
                 next.name = policy.name;
+                next.log_url = policy.log_url;
             }
             Some(Kind::Mirror(mirror)) => self.mirror(mirror),
             Some(Kind::Readiness(report)) => self.readiness(report),

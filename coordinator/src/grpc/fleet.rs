@@ -58,6 +58,7 @@ impl fleet_server::Fleet for Service {
                 .max(1),
             public_url: urls.public.clone(),
             origin_url: urls.origin.clone(),
+            log_url: urls.log.clone(),
         });
         let talk = Talk {
             shared: self.shared.clone(),

@@ -132,6 +132,7 @@ impl Watching {
             self.ready.push_back(Kind::Policy(v1::RoutingPolicy {
                 origin_url: self.shared.urls.origin.clone(),
                 name: self.shared.urls.name.clone(),
+                log_url: self.shared.urls.log.clone(),
             }));
         }
         for mirror in &changes.unreported {

@@ -181,11 +181,20 @@ async fn a_report_is_told_to_redirectors_and_outlives_session_and_restart() {
     let mut watch = watch_from(&coordinator, None).await;
     let (messages, _) = next_state(&mut watch).await;
     assert!(is_reset(&messages));
+    let log_url = format!("{}/.landfall", coordinator.http);
+    assert!(
+        messages.iter().any(|message| matches!(
+            message,
+            routing_watch_response::Kind::Policy(policy) if policy.log_url == log_url
+        )),
+        "{messages:?}"
+    );
 
     let (mut agent, accepted) = Agent::join(&coordinator, "aws-east").await;
     assert_eq!(accepted.state(), v1::MirrorState::Active);
     assert_eq!(accepted.public_url, "http://127.0.0.1:7680");
     assert_eq!(accepted.origin_url, format!("{}/origin", coordinator.http));
+    assert_eq!(accepted.log_url, log_url);
     let (messages, _) = next_state(&mut watch).await;
     let [routing_watch_response::Kind::Mirror(mirror)] = &messages[..] else {
         panic!("{messages:?}");

@@ -265,6 +265,7 @@ pub(crate) fn messages(
         Kind::Policy(RoutingPolicy {
             origin_url: origin_url.to_owned(),
             name: ORIGIN_NAME.to_owned(),
+            log_url: String::new(),
         }),
     ];
     for mirror in mirrors {
