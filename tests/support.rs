@@ -10,19 +10,31 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 
 use std::{
-    net::TcpListener,
+    collections::BTreeSet,
+    net::IpAddr,
     path::Path,
     process::{Command, Output},
+    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
 
-/// A port that is free now, on the given loopback address.
+use landfall_runtime::ports::listen_below_ephemeral;
+
+/// A port that is free now, on the given loopback address, and that nobody is
+/// given by chance while the listener on it is killed and started again.
 pub(crate) fn free_port(address: &str) -> u16 {
-    TcpListener::bind((address, 0))
-        .and_then(|listener| listener.local_addr())
-        .expect("no free port")
-        .port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let address: IpAddr = address.parse().expect("no IP address");
+    loop {
+        let port = listen_below_ephemeral(address)
+            .and_then(|listener| listener.local_addr())
+            .expect("no free port")
+            .port();
+        if GIVEN.lock().unwrap().insert(port) {
+            return port;
+        }
+    }
 }
 
 /// Waits until `probe` gives a value, and returns how long that took with it.

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use landfall_runtime::ports::listen_below_ephemeral;
 use url::Url;
 
 use super::{
@@ -81,7 +82,7 @@ impl Addresses {
 }
 
 fn bind(address: IpAddr) -> Result<(TcpListener, SocketAddr), Failure> {
-    TcpListener::bind((address, 0))
+    listen_below_ephemeral(address)
         .and_then(|listener| {
             let address = listener.local_addr()?;
             Ok((listener, address))

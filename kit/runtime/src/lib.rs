@@ -25,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod dial;
 pub mod ops;
+pub mod ports;
 pub mod retry;
 mod shutdown;
 pub mod tasks;
