@@ -90,14 +90,6 @@ impl Shutdown {
         self.token.run_until_cancelled(future).await
     }
 
-    /// A shutdown that this one triggers, but that does not trigger this one.
-    pub fn child(&self) -> Self {
-        Self {
-            token: self.token.child_token(),
-            signal: Arc::clone(&self.signal),
-        }
-    }
-
     /// Which signal asked for the stop; `None` when none did.
     pub fn signal(&self) -> Option<StopSignal> {
         self.signal.get().copied()
@@ -140,18 +132,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_clone_and_child_sees_the_request_but_a_child_does_not_reach_its_parent() {
-        let parent = Shutdown::new();
-        let child = parent.child();
-        child.trigger();
-        assert!(child.is_requested());
-        assert!(!parent.is_requested());
-
-        let other_child = parent.child();
-        parent.clone().trigger();
-        parent.requested().await;
-        other_child.requested_owned().await;
-        assert_eq!(parent.signal(), None);
+    async fn every_clone_sees_the_request() {
+        let shutdown = Shutdown::new();
+        let clone = shutdown.clone();
+        assert!(!clone.is_requested());
+        clone.trigger();
+        assert!(shutdown.is_requested());
+        shutdown.requested().await;
+        clone.requested_owned().await;
+        assert_eq!(shutdown.signal(), None);
     }
 
     #[tokio::test]

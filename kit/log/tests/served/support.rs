@@ -257,7 +257,13 @@ impl House {
         let follower = Follower::new(config, self.clock.clone(), Arc::new(LoopbackDial)).unwrap();
         let (sender, events) = mpsc::unbounded_channel();
         let (result_sender, result) = mpsc::unbounded_channel();
-        let shutdown = self.shutdown().child();
+        // It ends before the others, or with them.
+        let shutdown = Shutdown::new();
+        let (all, stop) = (self.shutdown(), shutdown.clone());
+        self.tasks.spawn("stop", OnError::Log, async move {
+            all.requested().await;
+            stop.trigger();
+        });
         let stop = shutdown.clone();
         self.tasks.spawn("follower", OnError::Log, async move {
             let result = follower
