@@ -92,6 +92,23 @@ pub enum RunError {
     Task(#[from] TaskFailure),
 }
 
+impl RunError {
+    /// Whether it is wrong use or a wrong configuration, which another try does
+    /// not mend.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::NoIdentity | Self::StoreUrl | Self::Dial(_) => true,
+            Self::Folder { .. }
+            | Self::Store(_)
+            | Self::Listen { .. }
+            | Self::Follow(_)
+            | Self::Metrics(_)
+            | Self::Task(_) => false,
+        }
+    }
+}
+
 /// Runs an agent until the shutdown.
 ///
 /// # Errors

@@ -104,6 +104,27 @@ pub enum RunError {
     Task(#[from] TaskFailure),
 }
 
+impl RunError {
+    /// Whether it is wrong use or a wrong configuration, which another try does
+    /// not mend.
+    #[must_use]
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::NoIdentity | Self::Config(_) | Self::Dial(_) => true,
+            Self::Folder { .. }
+            | Self::Listen { .. }
+            | Self::State(_)
+            | Self::Keys(_)
+            | Self::Publish(_)
+            | Self::Store(_)
+            | Self::Fleet(_)
+            | Self::Resume(_)
+            | Self::Metrics(_)
+            | Self::Task(_) => false,
+        }
+    }
+}
+
 /// Creates what is missing of folders, database, keys and the first checkpoint;
 /// gives the log's verifier keys, for readers to pin.
 ///
