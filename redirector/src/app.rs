@@ -129,8 +129,8 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
         manifests,
         fleet,
     } = open(&config, http.clone(), fleet_file.clone()).await?;
-    let source = FeedSource::Grpc(config.coordinator.clone());
-    let follow = FollowConfig::new(config.data_dir.join("log"), keys, vec![source]);
+    let sources = log_sources(&config, &fleet);
+    let follow = FollowConfig::new(config.data_dir.join("log"), keys, sources);
     let follower = Follower::new(follow, Arc::clone(&clock), Arc::new(LoopbackDial))?;
     let view = Arc::new(View::new(locator, follower.reader()));
     if fleet.cursor.is_some() {
@@ -241,6 +241,20 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
     tracing::info!(%address, "listening");
     tasks.spawn("ready", OnError::Fail, announcement);
     Ok(tasks.join(STOP).await?)
+}
+
+/// Where the log is followed: from the coordinator, else from the static files
+/// that it told of in an earlier run.
+fn log_sources(config: &Config, fleet: &Fleet) -> Vec<FeedSource> {
+    let mut sources = vec![FeedSource::Grpc(config.coordinator.clone())];
+    match fleet.log_url.parse() {
+        Ok(url) => sources.push(FeedSource::Static(url)),
+        Err(_) if fleet.log_url.is_empty() => {}
+        Err(fault) => {
+            tracing::warn!(%fault, "where the log's static files are is no URL");
+        }
+    }
+    sources
 }
 
 /// What comes from the disk.

@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use landfall_catalog::Entry;
 use landfall_log::LogDisk;
-use landfall_log::publish::{CatalogService, PendingRevision, Publisher};
+use landfall_log::publish::{CatalogService, PendingRevision, Publisher, static_router};
 use landfall_proto::model::encode_entry;
 use landfall_proto::v1::routing_server::{Routing, RoutingServer};
 use landfall_proto::v1::routing_watch_response::Kind;
@@ -437,6 +437,44 @@ async fn it_starts_and_serves_from_the_last_good_view_with_the_coordinator_gone(
         StatusCode::OK
     );
     redirector.stop().await;
+}
+
+#[tokio::test]
+async fn with_the_coordinator_gone_the_log_goes_on_from_the_static_files_it_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let coordinator = Coordinator::start(&folder.path().join("log"), &[]).await;
+    let url = coordinator.running.url();
+    let reader = coordinator.publisher.reader();
+    let files = Running::start(|listener, shutdown| async move {
+        ops::serve(listener, static_router(reader), shutdown).await;
+    })
+    .await;
+    let mut told = messages(&[], ORIGIN_URL, 2);
+    for message in &mut told {
+        if let Some(Kind::Policy(policy)) = &mut message.kind {
+            policy.log_url = format!("{}/.landfall", files.url());
+        }
+    }
+    coordinator.states.send_replace(told);
+    let redirector = Redirector::start(&data, &url).await;
+    // What is kept is read back before it is relied upon.
+    let kept = data.join("fleet");
+    let has_url = async || match last_good::load(&kept) {
+        Ok(Some(fleet)) => !fleet.log_url.is_empty(),
+        Ok(None) | Err(_) => false,
+    };
+    eventually(has_url).await;
+    redirector.stop().await;
+
+    // It is promoted once more, and the coordinator is gone.
+    coordinator.commit(&later_entries()).await;
+    coordinator.running.kill().await;
+    let redirector = Redirector::start(&data, &url).await;
+    let later = "/binaries/tool/v2/tool";
+    eventually(async || redirector.mirror(later).await == "origin").await;
+    redirector.stop().await;
+    files.kill().await;
 }
 
 #[tokio::test]
