@@ -152,15 +152,16 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
     let (report, reports) = watch::channel(None);
     let (incident, incidents) = mpsc::channel(INCIDENTS);
     let endpoints_file = config.data_dir.join("endpoints.json");
-    let (endpoints, endpoints_seen) = watch::channel(kept_endpoints(&endpoints_file));
+    let kept = kept_endpoints(&endpoints_file);
+    let mut feeds = vec![FeedSource::Grpc(config.coordinator.url().clone())];
+    // The stream is preferred; the static files may be where it is not.
+    let log_url = kept.as_ref().and_then(|kept| kept.log_url.clone());
+    feeds.extend(log_url.map(FeedSource::Static));
+    let (endpoints, endpoints_seen) = watch::channel(kept);
     let tasks = Tasks::new(shutdown.clone());
 
     let follower = Follower::new(
-        FollowConfig::new(
-            log_dir,
-            config.pinned_keys(),
-            vec![FeedSource::Grpc(config.coordinator.url().clone())],
-        ),
+        FollowConfig::new(log_dir, config.pinned_keys(), feeds),
         Arc::clone(&clock),
         Arc::new(LoopbackDial),
     )?;

@@ -43,6 +43,9 @@ pub(crate) struct Endpoints {
     pub(crate) public_url: Url,
     /// Where the origin's content is.
     pub(crate) origin_url: Url,
+    /// Where the log's static files are, for a start without the coordinator.
+    #[serde(default)]
+    pub(crate) log_url: Option<Url>,
 }
 
 /// Something that a person should know of.
@@ -201,6 +204,8 @@ impl Session {
         let endpoints = Endpoints {
             public_url: terms.public_url.parse()?,
             origin_url: terms.origin_url.parse()?,
+            // An older coordinator does not say.
+            log_url: terms.log_url.parse().ok(),
         };
         tracing::info!(
             public_url = %endpoints.public_url,

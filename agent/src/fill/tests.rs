@@ -143,6 +143,7 @@ async fn what_is_ready_is_reported_while_the_rest_is_still_being_fetched() {
     let endpoints = Endpoints {
         public_url: origin.url.clone(),
         origin_url: origin.url.clone(),
+        log_url: None,
     };
     let (fetcher, _incidents, _endpoints) = fetcher(&folder, endpoints);
     let (report, mut reports) = watch::channel(None);
@@ -241,6 +242,7 @@ async fn an_origin_that_lied_once_does_not_cut_the_agent_off_from_the_redirector
         Endpoints {
             public_url: redirector.url.clone(),
             origin_url: liar.url.clone(),
+            log_url: None,
         },
     );
     let wanted = |number| Wanted {
