@@ -3,6 +3,7 @@
 mod claims;
 mod peers;
 mod special;
+mod translator;
 
 use std::sync::Arc;
 
@@ -100,6 +101,13 @@ async fn an_s3_bucket_keeps_every_promise() {
     let ground = Ground::peer(&peer);
     claims::all(&ground).await;
     special::leftovers_of_a_killed_writer_are_aborted(&ground, &peer).await;
+}
+
+#[tokio::test]
+async fn a_google_bucket_keeps_every_promise() {
+    landfall_runtime::install_crypto();
+    let (peer, _translator) = Peer::google().await;
+    claims::all(&Ground::peer(&peer)).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use landfall_runtime::dial::http_client;
 
+use super::translator;
+use crate::testing::TestServer;
+
 /// The account that azurite has.
 const AZURE_ACCOUNT: &str = "devstoreaccount1";
 /// Its key, which its documentation tells everybody.
@@ -86,6 +89,25 @@ impl Peer {
             ("AZURE_STORAGE_ACCOUNT_KEY", AZURE_KEY),
         ]);
         peer
+    }
+
+    /// Google Cloud Storage, as gcp-storage-emulator has it, by way of a
+    /// translator that is to be kept.
+    pub(super) async fn google() -> (Self, TestServer) {
+        let port = free_port();
+        let mut command = Command::new(prepared("venv/bin/gcp-storage-emulator"));
+        command.args(["start", "--host=127.0.0.1", "--in-memory"]);
+        command.arg(format!("--port={port}"));
+        let mut peer = Self::start(command, &port).await;
+        let created = http_client()
+            .unwrap()
+            .post(format!("{}/storage/v1/b?project=battery", peer.address))
+            .json(&serde_json::json!({"name": BUCKET}));
+        assert_eq!(created.send().await.unwrap().status(), 200);
+        let translator = translator::start(&peer.address).await;
+        peer.url = format!("gs://{BUCKET}");
+        peer.environment = variables(&[("STORAGE_EMULATOR_HOST", translator.url.as_str())]);
+        (peer, translator)
     }
 
     /// Debian's `docker-registry`.

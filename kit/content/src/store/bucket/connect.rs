@@ -6,10 +6,12 @@ use std::time::Duration;
 use landfall_runtime::dial::{is_loopback, without_secrets};
 use object_store::aws::{AmazonS3Builder, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::gcp::{GcpCredential, GcpCredentialProvider, GoogleCloudStorageBuilder};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use object_store::{
+    ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig, StaticCredentialProvider,
+};
 use url::Url;
 
 use crate::store::StoreError;
@@ -98,7 +100,7 @@ pub(crate) fn connect(
                 builder = builder
                     .with_client_options(client().with_allow_http(true))
                     .with_base_url(address.trim_end_matches('/'))
-                    .with_skip_signature(true);
+                    .with_credentials(nobody());
             }
             let builder =
                 of("google_").fold(builder, |builder, (name, value)| match name.parse() {
@@ -130,6 +132,12 @@ pub(crate) fn connect(
         }
         _ => Err(refused("is not s3://, gs:// or az://".to_owned())),
     }
+}
+
+/// What an emulator asks for, so that nobody is asked for a token.
+fn nobody() -> GcpCredentialProvider {
+    let bearer = "nobody".to_owned();
+    Arc::new(StaticCredentialProvider::new(GcpCredential { bearer }))
 }
 
 /// A part may take its time on a slow line.

@@ -230,7 +230,9 @@ impl NamesBatch {
             match done {
                 Ok(folder) => touched.extend(folder.iter().flat_map(|folder| {
                     let root = &self.store.inner.root;
-                    let above = folder.ancestors().take_while(move |it| it.starts_with(root));
+                    let above = folder
+                        .ancestors()
+                        .take_while(move |it| it.starts_with(root));
                     above.map(Path::to_owned)
                 })),
                 Err(error) => report.failed.push((Name::File(path.clone()), error)),
