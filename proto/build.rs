@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "routing.proto",
         "promotion.proto",
         "mirrors.proto",
+        "tokens.proto",
     ]
     .map(|file| format!("landfall/v1/{file}"));
     for file in &files {

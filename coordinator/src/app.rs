@@ -20,6 +20,7 @@ use crate::fleet::{Fleet, FleetError, OwnLog};
 use crate::grpc::{self, Shared, Urls};
 use crate::keys::{self, KeyError};
 use crate::metrics::Metrics;
+use crate::principal::Gate;
 use crate::promote::execute::Executor;
 use crate::promote::operation::{OperationError, Operations, Parts};
 use crate::promote::plan::Planner;
@@ -30,6 +31,7 @@ use crate::publish::{self, PublishError};
 use crate::state::plans::Keep;
 use crate::state::{State, StateError, StateThread, log};
 use crate::status::Statuses;
+use crate::tokens::Tokens;
 use crate::web::{self, LOG_PATH, ORIGIN_PATH, Web};
 use crate::withdraw::Withdrawals;
 
@@ -219,6 +221,8 @@ async fn start(
         fleet.clone(),
         Arc::clone(&clock),
     );
+    let rules = Arc::new(config.production);
+    let tokens = Tokens::load(state.clone(), Arc::clone(&clock)).await?;
     let operations = Operations::new(
         Parts {
             state: state.clone(),
@@ -228,6 +232,7 @@ async fn start(
             tasks: tasks.clone(),
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
+            rules: Arc::clone(&rules),
         },
         &limits,
     );
@@ -237,12 +242,15 @@ async fn start(
         store: store.clone(),
         tasks: tasks.clone(),
         clock: Arc::clone(&clock),
+        state: state.clone(),
+        rules: Arc::clone(&rules),
     };
     let planner = Planner {
         state,
         catalog: catalog.clone(),
         resolver: Resolver::new(sources, store.clone(), catalog.clone(), Arc::clone(&limits)),
-        rules: Arc::new(config.production),
+        rules: Arc::clone(&rules),
+        mutable: config.mutable,
         clock: Arc::clone(&clock),
         keep: Keep {
             plans: limits.remembered_plans,
@@ -279,6 +287,8 @@ async fn start(
         operations,
         planner,
         withdrawals,
+        gate: Gate::new(tokens.clone()),
+        tokens,
         statuses,
         clock,
         shutdown,

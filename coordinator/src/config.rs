@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use landfall_promotion::ProductionRule;
+use landfall_promotion::{MutableNames, ProductionRule};
 use landfall_runtime::config::{self, Check, ConfigFaults, Fault, HttpUrl};
 use landfall_runtime::dial::Network;
 use serde::Deserialize;
@@ -37,6 +37,10 @@ pub struct Config {
     /// How the names in manifests are reached.
     #[serde(default)]
     pub staging: Vec<StagingRule>,
+    /// Patterns of names that may move from one content to another; the tags of
+    /// cosign always may.
+    #[serde(default)]
+    pub mutable: MutableNames,
     /// What the operator decides about mirrors.
     #[serde(default)]
     pub mirror: Vec<MirrorPolicy>,

@@ -6,8 +6,10 @@
 
 mod fleet;
 mod mirrors;
+mod projects;
 mod promotion;
 mod routing;
+mod tokens;
 mod trace;
 mod upload;
 mod withdraw;
@@ -19,7 +21,7 @@ use landfall_log::publish::{CatalogService, Publisher};
 use landfall_proto::FILE_DESCRIPTOR_SET;
 use landfall_proto::v1::{
     fleet_server::FleetServer, mirrors_server::MirrorsServer, promotion_server::PromotionServer,
-    routing_server::RoutingServer,
+    routing_server::RoutingServer, tokens_server::TokensServer,
 };
 use landfall_runtime::clock::Clock;
 use landfall_runtime::{Shutdown, telemetry};
@@ -33,10 +35,11 @@ use tonic::{Request, Status};
 use crate::catalog::SharedCatalog;
 use crate::config::Limits;
 use crate::fleet::Fleet;
-use crate::principal::{Action, admit};
+use crate::principal::{Action, Gate};
 use crate::promote::operation::Operations;
 use crate::promote::plan::Planner;
 use crate::status::Statuses;
+use crate::tokens::Tokens;
 use crate::withdraw::Withdrawals;
 
 /// Largest message that is taken in; what is sent has at most 64 KiB.
@@ -49,6 +52,9 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long streams may take to end after the request to stop. Their ends are
 /// told at once; a peer that does not read them is not waited for.
 const DRAIN: Duration = Duration::from_secs(4);
+/// Largest unary answer that every client takes: gRPC's usual bound.
+#[cfg(test)]
+const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// Streams on one connection.
 const MAX_STREAMS: u32 = 64;
 
@@ -72,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) operations: Operations,
     pub(crate) planner: Planner,
     pub(crate) withdrawals: Withdrawals,
+    pub(crate) tokens: Tokens,
+    pub(crate) gate: Gate,
     pub(crate) statuses: Statuses,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shutdown: Shutdown,
@@ -105,6 +113,16 @@ pub(crate) struct Urls {
     pub(crate) log: String,
 }
 
+/// At most so many bytes of a text; what was cut is marked.
+fn cut(mut text: String, bytes: usize) -> String {
+    if text.len() > bytes {
+        let mark = "…";
+        text.truncate(text.floor_char_boundary(bytes - mark.len()));
+        text.push_str(mark);
+    }
+    text
+}
+
 /// Serves until the stop, and a moment longer for what is under way.
 pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), GrpcError> {
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -123,14 +141,15 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), G
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
+    let gate = shared.gate.clone();
     let catalog = InterceptedService::new(
         CatalogService::new(
             shared.publisher.clone(),
             Arc::clone(&shared.clock),
             shared.shutdown.clone(),
         ),
-        |request: Request<()>| {
-            admit(&request, Action::ReadCatalog)?;
+        move |request: Request<()>| {
+            gate.admit(&request, Action::ReadCatalog)?;
             Ok(request)
         },
     );
@@ -142,6 +161,9 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), G
         shared: shared.clone(),
     });
     let routing = RoutingServer::new(routing::Service {
+        shared: shared.clone(),
+    });
+    let tokens = TokensServer::new(tokens::Service {
         shared: shared.clone(),
     });
     let mirrors = MirrorsServer::new(mirrors::Service {
@@ -162,6 +184,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), G
         .add_service(promotion.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(fleet.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(routing.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(tokens.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(mirrors.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .serve_with_incoming_shutdown(incoming, shutdown.requested_owned());
     let drained = async {

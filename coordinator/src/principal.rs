@@ -1,20 +1,32 @@
 //! Who asks, and the one table of who may do what.
 //!
-//! Identity (tokens, client certificates) is not configured yet, so there is
-//! exactly one principal: a peer on the loopback interface, which is the
-//! administrator. Anybody else is refused before anything is read.
+//! A request with a token is whoever the token is for, and nobody else: what the
+//! token may not do is refused even on this machine. Without a token a peer on
+//! the loopback interface is the administrator. Anybody else is refused before
+//! anything is read.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
 use landfall_proto::status::{Classify, Fault, to_status};
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
+use crate::promote::bounds::Scope;
+use crate::tokens::{Role, Tokens};
+
 /// Who makes a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Principal {
     /// A process on this machine.
     Loopback,
+    /// Whoever has a token.
+    Token {
+        /// The token's public half.
+        id: String,
+        roles: Vec<Role>,
+    },
 }
 
 /// What a request does; one for each right that can be given.
@@ -36,10 +48,30 @@ pub(crate) enum Action {
     Withdraw,
     /// Reinstate what was withdrawn.
     Reinstate,
+    /// Register from where and to where projects are promoted.
+    ApplyProjects,
     /// Read operations.
     ReadOperations,
     /// Read the state of the fleet.
     ReadFleet,
+    /// Create, list and revoke tokens.
+    ManageTokens,
+}
+
+/// How far a role lets an action go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    Nothing,
+    /// For the role's own project.
+    Own,
+    Everything,
+}
+
+/// Who asked, and for which projects they may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    pub(crate) who: Principal,
+    pub(crate) scope: Scope,
 }
 
 /// Why somebody may not.
@@ -48,6 +80,9 @@ pub(crate) enum Refused {
     /// The peer is not on this machine.
     #[error("identity is not configured: only loopback peers are served")]
     NotLoopback,
+    /// The token is none, is revoked, or ran out. Which of these is not told.
+    #[error("the token is not valid")]
+    BadToken,
     /// The table says no.
     #[error("{who} may not {action}")]
     NotAllowed {
@@ -61,7 +96,7 @@ pub(crate) enum Refused {
 impl Classify for Refused {
     fn fault(&self) -> Fault {
         match self {
-            Self::NotLoopback => Fault::Unauthenticated,
+            Self::NotLoopback | Self::BadToken => Fault::Unauthenticated,
             Self::NotAllowed { .. } => Fault::Forbidden,
         }
     }
@@ -69,9 +104,10 @@ impl Classify for Refused {
 
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Loopback => "loopback",
-        })
+        match self {
+            Self::Loopback => f.write_str("loopback"),
+            Self::Token { id, .. } => write!(f, "token {id}"),
+        }
     }
 }
 
@@ -86,82 +122,127 @@ impl fmt::Display for Action {
             Self::Promote => "promote",
             Self::Withdraw => "withdraw",
             Self::Reinstate => "reinstate",
+            Self::ApplyProjects => "register projects",
             Self::ReadOperations => "read operations",
             Self::ReadFleet => "read the fleet",
+            Self::ManageTokens => "manage tokens",
         })
     }
 }
 
 /// The authorization table.
-const fn allows(who: Principal, action: Action) -> bool {
-    match (who, action) {
+const fn right(role: &Role, action: Action) -> Right {
+    match (role, action) {
+        (Role::Admin, _)
+        | (
+            Role::View | Role::Promote(_),
+            Action::ReadCatalog | Action::ReadOperations | Action::ReadFleet,
+        ) => Right::Everything,
+        (Role::Promote(_), Action::Plan | Action::Promote | Action::Withdraw) => Right::Own,
         (
-            Principal::Loopback,
-            Action::ReadCatalog
-            | Action::ReadRouting
+            Role::View | Role::Promote(_),
+            Action::ReadRouting
             | Action::ReportProbes
             | Action::BeMirror
             | Action::Plan
             | Action::Promote
             | Action::Withdraw
             | Action::Reinstate
-            | Action::ReadOperations
-            | Action::ReadFleet,
-        ) => true,
+            | Action::ApplyProjects
+            | Action::ManageTokens,
+        ) => Right::Nothing,
     }
 }
 
-/// Who the peer is. A missing address (not a TCP connection) is nobody.
-fn identify(peer: Option<SocketAddr>) -> Result<Principal, Refused> {
-    match peer {
-        Some(address) if address.ip().to_canonical().is_loopback() => Ok(Principal::Loopback),
-        Some(_) | None => Err(Refused::NotLoopback),
+/// For which projects somebody may; none if for none.
+fn scope(who: &Principal, action: Action) -> Option<Scope> {
+    let roles = match who {
+        Principal::Loopback => &[Role::Admin][..],
+        Principal::Token { roles, .. } => roles,
+    };
+    let mut own = BTreeSet::new();
+    for role in roles {
+        match (right(role, action), role) {
+            (Right::Everything, _) => return Some(Scope::All),
+            (Right::Own, Role::Promote(project)) => {
+                own.insert(project.clone());
+            }
+            (Right::Own, Role::Admin | Role::View) | (Right::Nothing, _) => {}
+        }
+    }
+    (!own.is_empty()).then_some(Scope::Projects(own))
+}
+
+/// Decides who is let in; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    tokens: Tokens,
+}
+
+impl Gate {
+    pub(crate) const fn new(tokens: Tokens) -> Self {
+        Self { tokens }
+    }
+
+    /// The first line of every handler.
+    #[allow(
+        clippy::result_large_err,
+        reason = "tonic's handlers return its Status, however large"
+    )]
+    pub(crate) fn admit<T>(
+        &self,
+        request: &Request<T>,
+        action: Action,
+    ) -> Result<Admitted, Status> {
+        self.judge(request.remote_addr(), request.metadata(), action)
+            .map_err(|refused| to_status(&refused))
+    }
+
+    /// Who asks, if they may.
+    fn judge(
+        &self,
+        peer: Option<SocketAddr>,
+        metadata: &MetadataMap,
+        action: Action,
+    ) -> Result<Admitted, Refused> {
+        let who = self.identify(peer, metadata)?;
+        match scope(&who, action) {
+            Some(scope) => Ok(Admitted { who, scope }),
+            None => Err(Refused::NotAllowed { who, action }),
+        }
+    }
+
+    /// Who the peer is. A missing address (not a TCP connection) is nobody.
+    fn identify(
+        &self,
+        peer: Option<SocketAddr>,
+        metadata: &MetadataMap,
+    ) -> Result<Principal, Refused> {
+        // Identity of connections is not configured: also a token is taken on
+        // loopback only, where nobody can have read it on the way.
+        let is_loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+        if !peer.is_some_and(is_loopback) {
+            return Err(Refused::NotLoopback);
+        }
+        let mut presented = metadata.get_all("authorization").iter();
+        let Some(authorization) = presented.next() else {
+            return Ok(Principal::Loopback);
+        };
+        if presented.next().is_some() {
+            return Err(Refused::BadToken);
+        }
+        let token = authorization.to_str().ok().and_then(bearer);
+        let found = token.and_then(|token| self.tokens.find(token));
+        let (id, roles) = found.ok_or(Refused::BadToken)?;
+        Ok(Principal::Token { id, roles })
     }
 }
 
-/// Who asks, if they may.
-fn judge(peer: Option<SocketAddr>, action: Action) -> Result<Principal, Refused> {
-    let who = identify(peer)?;
-    if allows(who, action) {
-        Ok(who)
-    } else {
-        Err(Refused::NotAllowed { who, action })
-    }
-}
-
-/// The first line of every handler.
-#[allow(
-    clippy::result_large_err,
-    reason = "tonic's handlers return its Status, however large"
-)]
-pub(crate) fn admit<T>(request: &Request<T>, action: Action) -> Result<Principal, Status> {
-    judge(request.remote_addr(), action).map_err(|refused| to_status(&refused))
+/// The token of `Bearer <token>` (RFC 6750 section 2.1).
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_loopback_peers_are_somebody() {
-        for (peer, expected) in [
-            ("127.0.0.1:1", Ok(Principal::Loopback)),
-            ("127.9.9.9:1", Ok(Principal::Loopback)),
-            ("[::1]:1", Ok(Principal::Loopback)),
-            ("[::ffff:127.0.0.1]:1", Ok(Principal::Loopback)),
-            ("10.0.0.1:1", Err(Refused::NotLoopback)),
-            ("[2001:db8::1]:1", Err(Refused::NotLoopback)),
-        ] {
-            assert_eq!(identify(peer.parse().ok()), expected, "{peer}");
-        }
-        assert_eq!(identify(None), Err(Refused::NotLoopback));
-    }
-
-    #[test]
-    fn loopback_is_the_administrator() {
-        let peer = "127.0.0.1:1".parse().ok();
-        for action in [Action::Promote, Action::BeMirror, Action::ReadFleet] {
-            assert_eq!(judge(peer, action), Ok(Principal::Loopback));
-        }
-    }
-}
+mod tests;

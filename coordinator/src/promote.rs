@@ -4,14 +4,19 @@
 //! [`sources`], [`orders`] keeps the result until it is confirmed, [`operation`]
 //! carries it out, [`execute`] brings the content, and [`compose`] makes one
 //! revision of all that succeeded. After the confirmation nothing is left to
-//! choose.
+//! choose. [`registration`] says what a project is; [`bounds`] whose names are
+//! whose, asked when a plan is made and again when it is executed; [`brake`] stops
+//! what would take much of a project away.
 
+pub(crate) mod bounds;
+pub(crate) mod brake;
 pub(crate) mod compose;
 pub(crate) mod execute;
 pub(crate) mod operation;
 pub(crate) mod orders;
 pub(crate) mod plan;
 pub(crate) mod referrers;
+pub(crate) mod registration;
 pub(crate) mod resolve;
 pub(crate) mod sources;
 pub(crate) mod staging;

@@ -13,6 +13,7 @@ pub(crate) mod operations;
 pub(crate) mod plans;
 pub(crate) mod projects;
 mod schema;
+pub(crate) mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod promotion;
+mod reach;
 mod registry;
 mod restart;
 mod running;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use landfall_catalog::{Catalog, Digest, Entry};
 use landfall_content::{Item, Store, StoreError};
+use landfall_promotion::ProductionRule;
 use landfall_proto::model::encode_entry;
 use landfall_proto::status::{Classify, Fault};
 use landfall_runtime::clock::Clock;
@@ -18,10 +19,11 @@ use landfall_runtime::{OnError, Tasks};
 use tokio::sync::oneshot;
 
 use crate::catalog::SharedCatalog;
+use crate::promote::bounds::{Bounds, Scope};
 use crate::promote::compose::Composed;
 use crate::publish::{Author, Draft, Ledger, OperationRow, PublishError};
-use crate::state::StateError;
 use crate::state::operations::{self as rows, Decision};
+use crate::state::{State, StateError, projects};
 use choice::Choice;
 pub(crate) use decide::{Change, shown};
 
@@ -45,6 +47,9 @@ pub(crate) enum ChangeError {
     /// The catalog has no such thing.
     #[error("{0} is not in the catalog")]
     Unknown(String),
+    /// It is another project's, or also another project's.
+    #[error("{0}")]
+    NotYours(String),
     /// Something live needs it.
     #[error(
         "{digest} has no name of its own, and is needed by {parents}; --with-parents withdraws these, too"
@@ -90,6 +95,7 @@ impl Classify for ChangeError {
         match self {
             Self::Choice { .. } | Self::Reason => Fault::InvalidInput,
             Self::Unknown(_) => Fault::NotFound,
+            Self::NotYours(_) => Fault::Forbidden,
             Self::Needed { .. } | Self::OtherReason { .. } | Self::BytesGone(_) | Self::Changed => {
                 Fault::Conflict
             }
@@ -119,6 +125,8 @@ pub(crate) struct Wish {
     pub(crate) who: String,
     /// W3C trace context of the request; may be empty.
     pub(crate) trace_parent: String,
+    /// The projects that they may withdraw from.
+    pub(crate) scope: Scope,
 }
 
 /// What became of it.
@@ -139,6 +147,8 @@ pub(crate) struct Withdrawals {
     pub(crate) store: Store,
     pub(crate) tasks: Tasks,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) state: State,
+    pub(crate) rules: Arc<Vec<ProductionRule>>,
 }
 
 impl Withdrawals {
@@ -150,9 +160,31 @@ impl Withdrawals {
         let choice = Choice::parse(&wish.what)?;
         let (catalog, way) = (self.catalog.clone(), wish.way);
         // It looks at every edge of the catalog: off the async threads.
-        tokio::task::spawn_blocking(move || catalog.read(|catalog| decide(catalog, way, &choice)))
-            .await
-            .map_err(|_| ChangeError::Stopping)?
+        let change = tokio::task::spawn_blocking(move || {
+            catalog.read(|catalog| decide(catalog, way, &choice))
+        })
+        .await
+        .map_err(|_| ChangeError::Stopping)??;
+        self.check_scope(&change, &wish.scope).await?;
+        Ok(change)
+    }
+
+    /// Everything that would be served no more, or not whole, has to be the asker's.
+    async fn check_scope(&self, change: &Change, scope: &Scope) -> Result<(), ChangeError> {
+        if *scope == Scope::All {
+            return Ok(());
+        }
+        let halves = self.state.read("read projects", projects::all).await?;
+        let bounds = Bounds::new(&halves, &self.rules);
+        if change.reach.is_empty() && !change.objects.is_empty() {
+            let why = "outside-project: it belongs to no project";
+            return Err(ChangeError::NotYours(why.into()));
+        }
+        let foreign = change.reach.iter();
+        let foreign = foreign.map(|name| bounds.touching(name, scope));
+        foreign
+            .collect::<Result<(), String>>()
+            .map_err(ChangeError::NotYours)
     }
 
     /// Makes `change`, which [`Withdrawals::look`] gave for the same wish, one revision.
@@ -205,8 +237,8 @@ impl Withdrawals {
             .map(|digest| (digest.to_string(), *digest))
             .collect();
         let choice = Choice::parse(&wish.what)?;
-        let (expected, reason, way) = (change.objects.clone(), wish.reason, wish.way);
-        let encoded = encode(way, &expected, &reason)?;
+        let (expected, reason, way) = (change.clone(), wish.reason, wish.way);
+        let encoded = encode(way, &expected.objects, &reason)?;
         let revision = self
             .ledger
             .commit(Draft {
@@ -297,11 +329,12 @@ fn encode(
 /// of it.
 fn compose(
     now: Option<&Change>,
-    expected: &[Digest],
+    expected: &Change,
     encoded: Vec<(Entry, bytes::Bytes)>,
     outcome: &'static str,
 ) -> Composed {
-    let still_holds = now.is_some_and(|now| now.objects == expected);
+    let still_holds =
+        now.is_some_and(|now| now.objects == expected.objects && now.reach == expected.reach);
     let (outcome, detail) = if still_holds {
         (outcome, "")
     } else {
@@ -309,7 +342,7 @@ fn compose(
     };
     let mut composed = Composed {
         decisions: (0_u32..)
-            .zip(expected)
+            .zip(&expected.objects)
             .map(|(position, _)| Decision {
                 position,
                 outcome,

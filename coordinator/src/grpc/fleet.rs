@@ -8,14 +8,14 @@ use landfall_proto::status::to_status;
 use landfall_proto::v1::{self, agent_message, coordinator_message, fleet_server, readiness_chunk};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Shared;
+use super::{Shared, cut};
 use crate::fleet::{Beat, Session};
-use crate::principal::{Action, admit};
+use crate::principal::Action;
 
 /// How long an agent may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest text of an incident that is kept, in characters.
-const MAX_INCIDENT_CHARS: usize = 300;
+/// Longest text of an incident that is kept, in bytes.
+pub(super) const MAX_INCIDENT_BYTES: usize = 300;
 /// Longest version of an agent that is kept, in characters.
 const MAX_VERSION_CHARS: usize = 64;
 
@@ -31,7 +31,7 @@ impl fleet_server::Fleet for Service {
         &self,
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        admit(&request, Action::BeMirror)?;
+        self.shared.gate.admit(&request, Action::BeMirror)?;
         let mut messages = request.into_inner();
         let first = async {
             tokio::time::timeout(PATIENCE, messages.message())
@@ -192,11 +192,13 @@ fn incident_text(incident: &v1::Incident) -> String {
     } else {
         format!(" (from {})", incident.source)
     };
-    format!("{}: {}{source}", incident.code, incident.detail)
+    let text = format!("{}: {}{source}", incident.code, incident.detail);
+    let line = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_INCIDENT_CHARS)
-        .collect()
+        .take(MAX_INCIDENT_BYTES + 1)
+        .collect();
+    cut(line, MAX_INCIDENT_BYTES)
 }
 
 #[cfg(test)]
@@ -212,6 +214,7 @@ mod tests {
             source: "aws-east".into(),
         });
         assert!(text.starts_with("wrong-bytes: line break"));
-        assert!(text.chars().count() <= MAX_INCIDENT_CHARS && !text.contains('\n'));
+        assert!(text.len() <= MAX_INCIDENT_BYTES && !text.contains('\n'));
+        assert!(text.ends_with('…'), "{text}");
     }
 }

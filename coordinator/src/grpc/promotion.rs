@@ -13,8 +13,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, trace, upload, withdraw};
-use crate::principal::{Action, admit};
+use super::{Shared, projects, trace, upload, withdraw};
+use crate::principal::Action;
 use crate::promote::operation::{Confirmed, Progress};
 use crate::promote::plan::{Event, Summary, Wish};
 use crate::state::operations as rows;
@@ -31,6 +31,8 @@ const USUAL_LIST: u32 = 50;
 const MAX_LIST: u32 = 1000;
 /// Longest reason, in bytes; it goes into the log.
 const MAX_WHY_BYTES: usize = 4096;
+/// Longest reason and longest error of an operation in a list, in bytes.
+const MAX_LISTED_BYTES: usize = 1024;
 /// Longest commit id of manifests, in bytes.
 const MAX_SOURCE_BYTES: usize = 512;
 
@@ -47,7 +49,7 @@ impl promotion_server::Promotion for Service {
         &self,
         request: Request<Streaming<v1::PlanRequest>>,
     ) -> Result<Response<Self::PlanStream>, Status> {
-        admit(&request, Action::Plan)?;
+        let admitted = self.shared.gate.admit(&request, Action::Plan)?;
         let slot = Arc::clone(&self.plans)
             .try_acquire_owned()
             .map_err(|_| Status::resource_exhausted("other plans are being made; try again"))?;
@@ -58,6 +60,8 @@ impl promotion_server::Promotion for Service {
             prune: options.prune,
             allow_tag_moves: options.allow_tag_moves,
             strict: options.strict,
+            allow_mass_change: options.allow_mass_change,
+            scope: admitted.scope,
         };
         let (sender, events) = mpsc::channel(PLAN_EVENTS);
         let planner = self.shared.planner.clone();
@@ -82,7 +86,7 @@ impl promotion_server::Promotion for Service {
         &self,
         request: Request<v1::PromoteRequest>,
     ) -> Result<Response<v1::PromoteResponse>, Status> {
-        let who = admit(&request, Action::Promote)?;
+        let admitted = self.shared.gate.admit(&request, Action::Promote)?;
         let trace_parent = trace::parent_of(&request);
         let request = request.into_inner();
         let plan =
@@ -97,7 +101,8 @@ impl promotion_server::Promotion for Service {
             .operations
             .start(Confirmed {
                 plan,
-                who: who.to_string(),
+                who: admitted.who.to_string(),
+                scope: admitted.scope,
                 why: request.why,
                 source: request.source,
                 trace_parent,
@@ -113,7 +118,7 @@ impl promotion_server::Promotion for Service {
         &self,
         request: Request<v1::WatchOperationRequest>,
     ) -> Result<Response<Self::WatchOperationStream>, Status> {
-        admit(&request, Action::ReadOperations)?;
+        self.shared.gate.admit(&request, Action::ReadOperations)?;
         let id = request.into_inner().operation;
         let (operation, feed) = self
             .shared
@@ -138,6 +143,13 @@ impl promotion_server::Promotion for Service {
         Ok(Response::new(stream.boxed()))
     }
 
+    async fn apply_projects(
+        &self,
+        request: Request<Streaming<v1::PlanRequest>>,
+    ) -> Result<Response<v1::ApplyProjectsResponse>, Status> {
+        projects::apply(&self.shared, request).await
+    }
+
     async fn withdraw(
         &self,
         request: Request<v1::WithdrawRequest>,
@@ -156,7 +168,7 @@ impl promotion_server::Promotion for Service {
         &self,
         request: Request<v1::ListOperationsRequest>,
     ) -> Result<Response<v1::ListOperationsResponse>, Status> {
-        admit(&request, Action::ReadOperations)?;
+        self.shared.gate.admit(&request, Action::ReadOperations)?;
         let limit = match request.into_inner().limit {
             0 => USUAL_LIST,
             limit => limit.min(MAX_LIST),
@@ -168,7 +180,10 @@ impl promotion_server::Promotion for Service {
             .await
             .map_err(|error| to_status(&error))?;
         Ok(Response::new(v1::ListOperationsResponse {
-            operations: operations.into_iter().map(operation_to_wire).collect(),
+            operations: operations
+                .into_iter()
+                .map(|operation| listed(operation_to_wire(operation)))
+                .collect(),
         }))
     }
 }
@@ -313,6 +328,21 @@ fn operation_to_wire(operation: rows::Operation) -> v1::Operation {
     }
 }
 
+/// An operation among many: its texts are cut, so that the longest list still is
+/// an answer that a client takes.
+fn listed(operation: v1::Operation) -> v1::Operation {
+    v1::Operation {
+        who: cut(operation.who, MAX_SOURCE_BYTES),
+        why: cut(operation.why, MAX_LISTED_BYTES),
+        source: cut(operation.source, MAX_SOURCE_BYTES),
+        result: operation.result.map(|done| v1::OperationDone {
+            error: cut(done.error, MAX_LISTED_BYTES),
+            ..done
+        }),
+        ..operation
+    }
+}
+
 fn event_to_wire(event: Event) -> v1::PlanEvent {
     let kind = match event {
         Event::Finding(finding) => plan_event::Kind::Finding(finding_to_wire(finding)),
@@ -358,5 +388,40 @@ fn finding_to_wire(finding: Finding) -> v1::Finding {
         excerpt: finding.excerpt,
         quarantines: finding.quarantines,
         content_hash: finding.content_hash.as_bytes().to_vec().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::super::MAX_ANSWER_BYTES;
+    use super::*;
+
+    #[test]
+    fn the_longest_list_is_an_answer_that_a_client_takes() {
+        let text = || "é".repeat(10_000);
+        let operation = v1::Operation {
+            id: "x".repeat(64),
+            started: u64::MAX,
+            finished: u64::MAX,
+            who: text(),
+            why: text(),
+            source: text(),
+            plan: vec![0; 32].into(),
+            result: Some(v1::OperationDone {
+                operation: "x".repeat(64),
+                revision: u64::MAX,
+                error: text(),
+                ..v1::OperationDone::default()
+            }),
+        };
+        let one = listed(operation);
+        assert!(one.why.len() <= MAX_LISTED_BYTES && one.why.ends_with('…'));
+        let answer = v1::ListOperationsResponse {
+            operations: vec![one; MAX_LIST as usize],
+        };
+        let bytes = answer.encoded_len();
+        assert!(bytes < MAX_ANSWER_BYTES * 9 / 10, "{bytes}");
     }
 }

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::Shared;
 use crate::fleet::{Changes, Cursor};
-use crate::principal::{Action, admit};
+use crate::principal::Action;
 
 /// Longest name of a redirector, in bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -31,7 +31,7 @@ impl routing_server::Routing for Service {
         &self,
         request: Request<v1::RoutingWatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        admit(&request, Action::ReadRouting)?;
+        self.shared.gate.admit(&request, Action::ReadRouting)?;
         let request = request.into_inner();
         let cursor = request.cursor.map(|cursor| Cursor {
             epoch: cursor.epoch,
@@ -56,7 +56,7 @@ impl routing_server::Routing for Service {
         &self,
         request: Request<v1::RoutingReportRequest>,
     ) -> Result<Response<v1::RoutingReportResponse>, Status> {
-        admit(&request, Action::ReportProbes)?;
+        self.shared.gate.admit(&request, Action::ReportProbes)?;
         let request = request.into_inner();
         if request.redirector.is_empty()
             || request.redirector.len() > MAX_NAME_BYTES

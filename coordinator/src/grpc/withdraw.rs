@@ -6,7 +6,7 @@ use landfall_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::{Shared, trace};
-use crate::principal::{Action, admit};
+use crate::principal::Action;
 use crate::withdraw::{Changed, Way, Wish, shown};
 
 /// Members of a list that are told.
@@ -16,7 +16,7 @@ pub(super) async fn withdraw(
     shared: &Shared,
     request: Request<v1::WithdrawRequest>,
 ) -> Result<Response<v1::WithdrawResponse>, Status> {
-    let who = admit(&request, Action::Withdraw)?;
+    let admitted = shared.gate.admit(&request, Action::Withdraw)?;
     let trace_parent = trace::parent_of(&request);
     let request = request.into_inner();
     let wish = Wish {
@@ -25,7 +25,8 @@ pub(super) async fn withdraw(
         },
         what: request.what,
         reason: request.reason,
-        who: who.to_string(),
+        who: admitted.who.to_string(),
+        scope: admitted.scope,
         trace_parent,
     };
     change(shared, wish, request.dry_run).await
@@ -35,14 +36,15 @@ pub(super) async fn reinstate(
     shared: &Shared,
     request: Request<v1::ReinstateRequest>,
 ) -> Result<Response<v1::WithdrawResponse>, Status> {
-    let who = admit(&request, Action::Reinstate)?;
+    let admitted = shared.gate.admit(&request, Action::Reinstate)?;
     let trace_parent = trace::parent_of(&request);
     let request = request.into_inner();
     let wish = Wish {
         way: Way::Reinstate,
         what: request.what,
         reason: request.reason,
-        who: who.to_string(),
+        who: admitted.who.to_string(),
+        scope: admitted.scope,
         trace_parent,
     };
     change(shared, wish, request.dry_run).await

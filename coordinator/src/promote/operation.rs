@@ -6,16 +6,18 @@
 
 mod run;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use landfall_catalog::Digest;
+use landfall_catalog::{Digest, Name};
+use landfall_promotion::ProductionRule;
 use landfall_proto::status::{Classify, Fault, chain};
 use landfall_runtime::clock::Clock;
 use landfall_runtime::{OnError, Tasks, telemetry};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tracing::Instrument;
 
+use super::bounds::{self, Bounds, Scope};
 use super::execute::Executor;
 use super::orders::Orders;
 use crate::catalog::SharedCatalog;
@@ -78,6 +80,8 @@ pub(crate) struct Confirmed {
     pub(crate) source: String,
     /// W3C trace context of the request; may be empty.
     pub(crate) trace_parent: String,
+    /// The projects that they may promote.
+    pub(crate) scope: Scope,
 }
 
 /// How far an operation is. Its decisions are rows.
@@ -100,6 +104,7 @@ pub(crate) struct Parts {
     pub(crate) tasks: Tasks,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    pub(crate) rules: Arc<Vec<ProductionRule>>,
 }
 
 /// A handle of all operations; cheap to clone.
@@ -116,6 +121,7 @@ struct Inner {
     tasks: Tasks,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    rules: Arc<Vec<ProductionRule>>,
     concurrent_copies: usize,
     slots: Semaphore,
     /// Those that run, by id.
@@ -132,6 +138,7 @@ impl Operations {
             tasks,
             clock,
             metrics,
+            rules,
         } = parts;
         Self {
             inner: Arc::new(Inner {
@@ -142,6 +149,7 @@ impl Operations {
                 tasks,
                 clock,
                 metrics,
+                rules,
                 concurrent_copies: limits.concurrent_copies.max(1),
                 slots: Semaphore::new(limits.concurrent_operations.max(1)),
                 feeds: Mutex::new(BTreeMap::new()),
@@ -192,16 +200,17 @@ impl Operations {
         };
         let id = start.id.clone();
         let (entries, halves) = (orders.rows(), orders.halves.clone());
-        let owners = owners(&orders);
-        let removals = orders.removals.len();
-        let row = start.clone();
+        let asked = Asked::of(&orders);
+        let (row, scope) = (start.clone(), confirmed.scope);
+        let rules = Arc::clone(&self.inner.rules);
         let operation = self
             .inner
             .state
             .write("start an operation", move |tx| {
                 let sequence = rows::start(tx, &row, &entries)?;
-                let differing = register(tx, &halves, &row.who, now)?;
-                rows::decide(tx, sequence, &refusals(&owners, removals, &differing))?;
+                let differing = register(tx, &halves, &scope, &row.who, now)?;
+                let bounds = Bounds::new(&projects::all(tx)?, &rules);
+                rows::decide(tx, sequence, &refusals(&asked, &differing, &bounds, &scope))?;
                 Ok(rows::Operation {
                     sequence,
                     start: row,
@@ -345,46 +354,68 @@ async fn decode(body: Vec<u8>) -> Result<Orders, OperationError> {
         .map_err(OperationError::from)
 }
 
-/// Project and kind of each entry that is set, by position.
-fn owners(orders: &Orders) -> Vec<(String, HalfKind)> {
-    orders
-        .entries
-        .iter()
-        .map(|order| (order.project.clone(), order.kind))
-        .collect()
+/// What an operation is to change, by position: what is set, then what is removed.
+struct Asked {
+    set: Vec<(Name, String, HalfKind)>,
+    removed: Vec<Name>,
 }
 
-/// Registers what is not registered yet; gives those that differ from what is.
+impl Asked {
+    fn of(orders: &Orders) -> Self {
+        let set = orders.entries.iter();
+        let removed = orders.removals.iter();
+        Self {
+            set: set
+                .map(|order| (order.name.clone(), order.project.clone(), order.kind))
+                .collect(),
+            removed: removed.map(|(name, _)| name.clone()).collect(),
+        }
+    }
+}
+
+/// Registers what is not registered yet, if the asker may; gives those that
+/// differ from what is registered, each with the reason.
 fn register(
     tx: &rusqlite::Transaction<'_>,
     halves: &[Half],
+    scope: &Scope,
     who: &str,
     now: u64,
-) -> rusqlite::Result<BTreeSet<(String, HalfKind)>> {
-    let mut differing = BTreeSet::new();
+) -> rusqlite::Result<BTreeMap<(String, HalfKind), String>> {
+    let mut differing = BTreeMap::new();
     for half in halves {
-        if projects::register(tx, half, who, now)? == Standing::Differs {
-            differing.insert((half.project.clone(), half.kind));
-        }
+        let standing = match scope {
+            Scope::All => projects::register(tx, half, who, now)?,
+            Scope::Projects(_) => projects::standing(tx, half)?,
+        };
+        let why = match (standing, scope) {
+            (Standing::Differs, _) => half_differs(&half.project, half.kind),
+            (Standing::Unregistered, Scope::Projects(_)) => {
+                bounds::not_registered(&half.project, half.kind)
+            }
+            (Standing::Unregistered | Standing::Registered, _) => continue,
+        };
+        differing.insert((half.project.clone(), half.kind), why);
     }
     Ok(differing)
 }
 
-/// What is refused because a half is not the registered one: the entries of its
-/// project, and every removal, since nobody can say any more whose names they are.
+/// What is refused before anything is done: the entries of a project whose half
+/// is not the registered one, and then every removal, since nobody can say any
+/// more whose names they are; and what the asker or the project may not change.
 fn refusals(
-    owners: &[(String, HalfKind)],
-    removals: usize,
-    differing: &BTreeSet<(String, HalfKind)>,
+    asked: &Asked,
+    differing: &BTreeMap<(String, HalfKind), String>,
+    bounds: &Bounds,
+    scope: &Scope,
 ) -> Vec<Decision> {
-    let Some((first, kind)) = differing.first() else {
-        return Vec::new();
-    };
-    let removed = std::iter::repeat_n(half_differs(first, *kind), removals).map(Some);
-    let set = owners.iter().map(|(project, kind)| {
-        differing
-            .contains(&(project.clone(), *kind))
-            .then(|| half_differs(project, *kind))
+    let set = asked.set.iter().map(|(name, project, kind)| {
+        let differs = differing.get(&(project.clone(), *kind)).cloned();
+        differs.or_else(|| bounds.setting(name, project, scope).err())
+    });
+    let removed = asked.removed.iter().map(|name| {
+        let differs = differing.values().next().cloned();
+        differs.or_else(|| bounds.touching(name, scope).err())
     });
     (0_u32..)
         .zip(set.chain(removed))

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use landfall_catalog::{Catalog, Digest, Name};
 use landfall_content::StoreError;
 use landfall_promotion::{
-    Asked, EntryState, Finding, Kind, Neighbour, Parsed, Plan, PlanOptions, Position,
-    ProductionRule, Project, Tree, parse, plan, public_prefixes,
+    Asked, EntryState, Finding, MutableNames, Neighbour, Parsed, Plan, PlanOptions, ProductionRule,
+    Project, Tree, parse, plan,
 };
 use landfall_proto::status::{Classify, Fault};
 use landfall_runtime::clock::Clock;
 use tokio::sync::mpsc;
 
+use super::bounds::{self, Bounds, Scope, model_kind};
+use super::brake;
 use super::operation::half_differs;
-use super::orders::{Orders, half_kind, half_of};
+use super::orders::{Orders, half_of};
 use super::resolve::{Resolution, Resolver, ToResolve};
 use crate::catalog::SharedCatalog;
 use crate::state::projects::{self, Half, HalfKind, Standing};
@@ -64,6 +66,9 @@ pub(crate) struct Wish {
     pub(crate) prune: bool,
     pub(crate) allow_tag_moves: bool,
     pub(crate) strict: bool,
+    pub(crate) allow_mass_change: bool,
+    /// The projects that the asker may promote.
+    pub(crate) scope: Scope,
 }
 
 /// What is told while a plan is made; the summary is last.
@@ -114,6 +119,8 @@ pub(crate) struct Planner {
     pub(crate) catalog: SharedCatalog,
     pub(crate) resolver: Resolver,
     pub(crate) rules: Arc<Vec<ProductionRule>>,
+    /// Names that may move.
+    pub(crate) mutable: MutableNames,
     pub(crate) clock: Arc<dyn Clock>,
     /// How much is remembered.
     pub(crate) keep: plans::Keep,
@@ -131,8 +138,10 @@ impl Planner {
             .read("read registered projects", projects::all)
             .await?;
         let (catalog, rules) = (self.catalog.clone(), Arc::clone(&self.rules));
-        let strict = wish.strict;
-        let drafted = blocking(move || draft(&wish, &registered, &catalog, &rules)).await?;
+        let (strict, allow_mass_change) = (wish.strict, wish.allow_mass_change);
+        let mutable = self.mutable.clone();
+        let drafted =
+            blocking(move || draft(&wish, &registered, &catalog, &rules, &mutable)).await?;
         let Drafted {
             plan,
             refused,
@@ -148,10 +157,11 @@ impl Planner {
         {
             return Err(PlanError::Strict(faults));
         }
-        let unchanged = plan.unchanged.len() as u64;
+        let plan_digest = plan.digest();
+        let unchanged = plan.unchanged;
         let (projects, entries) = (plan.projects, plan.entries + refused.len());
         let wanted = ToResolve {
-            plan: plan.digest(),
+            plan: plan_digest,
             set: plan.set,
             refused: plan.refused.into_iter().chain(refused).collect(),
             removed: plan.removed,
@@ -161,7 +171,11 @@ impl Planner {
             // Dropped when the reader is slow: the next one says more.
             let _ = pace.try_send(Event::Progress { done, total });
         };
-        let resolution = self.resolver.resolve(wanted, progress).await?;
+        let mut resolution = self.resolver.resolve(wanted, progress).await?;
+        if !allow_mass_change {
+            brake::stop_mass_loss(&mut resolution, &unchanged);
+        }
+        let unchanged = unchanged.len() as u64;
         for finding in &resolution.findings {
             tell(&events, Event::Finding(finding.clone())).await?;
         }
@@ -216,23 +230,25 @@ struct Drafted {
 }
 
 /// Plans the projects whose sensitive half is the registered one or not
-/// registered yet. Of the others everything is refused, and nothing of theirs
-/// is removed.
+/// registered yet. Of the others, and of those that are not the asker's,
+/// everything is refused, and nothing of theirs is removed.
 fn draft(
     wish: &Wish,
     registered: &[Half],
     catalog: &SharedCatalog,
     rules: &[ProductionRule],
+    mutable: &MutableNames,
 ) -> Drafted {
     let parsed = parse(&wish.tree);
     let standings = standings(registered);
-    let differs = |project: &Project| {
-        let half = half_of(project);
-        standings
-            .get(&(half.project.clone(), half.kind))
-            .is_some_and(|registered| projects::compare(registered, &half) == Standing::Differs)
-    };
-    let (foreign, own): (Vec<_>, Vec<_>) = parsed.projects.into_iter().partition(differs);
+    let mut own = Vec::new();
+    let mut foreign = Vec::new();
+    for project in parsed.projects {
+        match refusal(&half_of(&project), &standings, &wish.scope) {
+            None => own.push(project),
+            Some(why) => foreign.push((project, why)),
+        }
+    }
     let halves: Vec<_> = own.iter().map(half_of).collect();
     let present: BTreeSet<_> = halves
         .iter()
@@ -242,34 +258,68 @@ fn draft(
         .iter()
         .filter(|half| !present.contains(&(half.project.clone(), half.kind)));
     let options = PlanOptions {
+        mutable: mutable.clone(),
         allow_tag_moves: wish.allow_tag_moves,
         prune: wish.prune,
         neighbours: absent.flat_map(|half| neighbours(half, rules)).collect(),
-        ..PlanOptions::default()
     };
     let own = Parsed {
         projects: own,
         ..parsed
     };
+    let bounds = Bounds::new(registered.iter().chain(&halves), rules);
     let plan = catalog.read(|catalog| {
         let mut plan = plan(&own, rules, catalog, &options);
         // They came along with an image, and are in no manifest.
         plan.removed
             .retain(|name| !speaks_of_what_is_there(catalog, name));
+        keep_inside(&mut plan, &bounds, &wish.scope);
+        if !wish.allow_mass_change {
+            brake::stop_mass_removal(&mut plan, catalog, &bounds);
+        }
         plan
     });
-    let refused = asked_by(foreign, rules)
-        .into_iter()
-        .map(|asked| {
-            let why = half_differs(&asked.project, half_kind(asked.kind));
-            (asked, why)
-        })
-        .collect();
+    let refused = foreign.into_iter().flat_map(|(project, why)| {
+        let asked = asked_by(vec![project], rules);
+        asked.into_iter().map(move |asked| (asked, why.clone()))
+    });
     Drafted {
         plan,
-        refused,
+        refused: refused.collect(),
         halves,
     }
+}
+
+/// Why nothing of a project is promoted.
+fn refusal(
+    half: &Half,
+    standings: &BTreeMap<(String, HalfKind), &Half>,
+    scope: &Scope,
+) -> Option<String> {
+    if !scope.holds(&half.project) {
+        return Some(bounds::not_in_scope(&half.project));
+    }
+    match standings.get(&(half.project.clone(), half.kind)) {
+        Some(registered) => (projects::compare(registered, half) == Standing::Differs)
+            .then(|| half_differs(&half.project, half.kind)),
+        None => match scope {
+            Scope::All => None,
+            Scope::Projects(_) => Some(bounds::not_registered(&half.project, half.kind)),
+        },
+    }
+}
+
+/// Refuses what a project asks for outside its prefixes, and removes nothing
+/// that the asker may not remove.
+fn keep_inside(plan: &mut Plan, bounds: &Bounds, scope: &Scope) {
+    for asked in std::mem::take(&mut plan.set) {
+        match bounds.setting(&asked.name, &asked.project, scope) {
+            Ok(()) => plan.set.push(asked),
+            Err(why) => plan.refused.push((asked, why)),
+        }
+    }
+    plan.removed
+        .retain(|name| bounds.touching(name, scope).is_ok());
 }
 
 /// Whether the name is that of a referrer whose subject is in the same repository.
@@ -308,25 +358,8 @@ fn asked_by(projects: Vec<Project>, rules: &[ProductionRule]) -> Vec<Asked> {
 
 /// The public prefixes of a project that is not in the tree.
 fn neighbours(half: &Half, rules: &[ProductionRule]) -> Vec<Neighbour> {
-    let kind = match half.kind {
-        HalfKind::Images => Kind::Images,
-        HalfKind::Files => Kind::Files,
-    };
-    let project = Project {
-        name: half.project.clone(),
-        kind,
-        source: half.source.clone(),
-        destinations: half.destinations.clone(),
-        images: Vec::new(),
-        files: Vec::new(),
-        quarantined: 0,
-        at: Position {
-            file: "".into(),
-            line: 1,
-            column: 1,
-        },
-    };
-    public_prefixes(&project, rules)
+    let kind = model_kind(half.kind);
+    bounds::prefixes(half, rules)
         .into_iter()
         .map(|prefix| Neighbour { kind, prefix })
         .collect()

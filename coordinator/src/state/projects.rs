@@ -89,7 +89,7 @@ fn half_from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Half> {
 }
 
 /// Compares with what is registered.
-fn standing(connection: &Connection, half: &Half) -> rusqlite::Result<Standing> {
+pub(crate) fn standing(connection: &Connection, half: &Half) -> rusqlite::Result<Standing> {
     let registered = connection
         .query_row(
             "SELECT project, kind, source, destinations FROM project
@@ -126,6 +126,21 @@ pub(crate) fn register(
         )?;
     }
     Ok(before)
+}
+
+/// Registers a half, in place of another of its project and kind if there is one.
+pub(crate) fn replace(
+    tx: &Transaction<'_>,
+    half: &Half,
+    who: &str,
+    now: u64,
+) -> rusqlite::Result<()> {
+    tx.execute(
+        "DELETE FROM project WHERE project = ?1 AND kind = ?2",
+        params![half.project, half.kind.as_str()],
+    )?;
+    register(tx, half, who, now)?;
+    Ok(())
 }
 
 fn destinations_column(half: &Half) -> String {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::StateError;
 
-const MIGRATIONS: [&str; 1] = [FIRST];
+const MIGRATIONS: [&str; 2] = [FIRST, TOKENS];
 
 const FIRST: &str = "
 -- The newest checkpoint that was ever signed. What the tiles must come to show.
@@ -112,6 +112,19 @@ CREATE TABLE transition (
     reason TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX transition_of_mirror ON transition (mirror, id);
+";
+
+const TOKENS: &str = "
+-- API tokens. The secret itself is not here.
+CREATE TABLE token (
+    id          TEXT    PRIMARY KEY,
+    secret_hash BLOB    NOT NULL CHECK (length(secret_hash) = 32),
+    roles       TEXT    NOT NULL, -- words
+    created     INTEGER NOT NULL,
+    created_by  TEXT    NOT NULL,
+    expires     INTEGER,          -- NULL: never
+    revoked     INTEGER
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Applies what is missing, in one transaction.

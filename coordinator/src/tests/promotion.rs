@@ -200,6 +200,7 @@ async fn an_image_brings_its_closure_referrers_and_cosign_tags() {
 
     let prune = v1::PlanOptions {
         prune: true,
+        allow_mass_change: true,
         ..v1::PlanOptions::default()
     };
     let planned = coordinator.plan(&tree, prune).await;
@@ -287,8 +288,17 @@ async fn names_that_are_no_longer_listed_go_only_with_prune() {
     file_manifests(&tree, &[("1.0/a", b"a")]);
     let kept = coordinator.plan(&tree, v1::PlanOptions::default()).await;
     assert_eq!(kept.summary().removed, 0);
+    let much = v1::PlanOptions {
+        prune: true,
+        ..v1::PlanOptions::default()
+    };
+    let stopped = coordinator.plan(&tree, much).await;
+    assert_eq!(stopped.summary().removed, 0, "half of the project");
+    let braked = |finding: &v1::Finding| finding.rule == "mass-change" && finding.quarantines;
+    assert!(stopped.findings.iter().any(braked));
     let prune = v1::PlanOptions {
         prune: true,
+        allow_mass_change: true,
         ..v1::PlanOptions::default()
     };
     let planned = coordinator.plan(&tree, prune).await;
@@ -334,6 +344,7 @@ async fn a_project_cannot_widen_its_own_reach() {
     );
     let options = v1::PlanOptions {
         prune: true,
+        allow_mass_change: true,
         ..v1::PlanOptions::default()
     };
     let planned = coordinator.plan(&tree, options).await;

@@ -10,7 +10,9 @@ use landfall_runtime::config::HttpUrl;
 use landfall_runtime::dial::{grpc_channel, http_client};
 use landfall_runtime::{OnError, Shutdown, Tasks};
 use tokio::sync::oneshot;
+use tonic::service::{Interceptor, interceptor::InterceptedService};
 use tonic::transport::Channel;
+use tonic::{Request, Status};
 
 use crate::config::{Config, Limits, Listen, MirrorPolicy, Origin, ServesPolicy};
 use crate::promote::staging::StagingRule;
@@ -60,6 +62,7 @@ path_prefix = "binaries/"
             .unwrap()
             .production,
             staging,
+            mutable: landfall_promotion::MutableNames::default(),
             mirror: vec![MirrorPolicy {
                 name: "aws-east".into(),
                 serves: ServesPolicy::Everything,
@@ -91,6 +94,8 @@ pub(super) fn rule(prefix: &str, endpoint: impl Into<String>) -> StagingRule {
 pub(super) struct Running {
     pub(super) http: String,
     pub(super) channel: Channel,
+    /// Presented with every promotion call.
+    pub(super) token: Option<String>,
     shutdown: Shutdown,
     tasks: Tasks,
 }
@@ -121,6 +126,7 @@ impl Running {
         Self {
             http: format!("http://{http}"),
             channel: grpc_channel(&url).unwrap(),
+            token: None,
             shutdown,
             tasks,
         }
@@ -132,8 +138,13 @@ impl Running {
         self.tasks.join(Duration::from_secs(20)).await.unwrap();
     }
 
-    pub(super) fn promotion(&self) -> PromotionClient<Channel> {
-        PromotionClient::new(self.channel.clone())
+    pub(super) fn promotion(&self) -> PromotionClient<InterceptedService<Channel, Presents>> {
+        PromotionClient::new(self.as_holder())
+    }
+
+    /// The channel of whoever has the token.
+    pub(super) fn as_holder(&self) -> InterceptedService<Channel, Presents> {
+        InterceptedService::new(self.channel.clone(), Presents(self.token.clone()))
     }
 
     pub(super) async fn get(&self, path: &str) -> (u16, bytes::Bytes) {
@@ -151,28 +162,22 @@ impl Running {
         serde_json::from_slice(&self.get("/status.json").await.1).unwrap()
     }
 
+    /// Registers the projects below `tree`.
+    pub(super) async fn apply(
+        &self,
+        tree: &Path,
+        options: v1::PlanOptions,
+    ) -> Result<Vec<v1::AppliedProject>, Status> {
+        let upload = futures::stream::iter(upload(tree, options));
+        let response = self.promotion().apply_projects(upload).await?;
+        Ok(response.into_inner().projects)
+    }
+
     /// Plans the manifests below `tree`.
     pub(super) async fn plan(&self, tree: &Path, options: v1::PlanOptions) -> Planned {
-        let first = v1::PlanRequest {
-            kind: Some(v1::plan_request::Kind::Options(options)),
-        };
-        let files = files_below(tree, tree);
-        let chunks = files.iter().flat_map(|(path, data)| {
-            let empty = data.is_empty().then_some(&[][..]);
-            empty
-                .into_iter()
-                .chain(data.chunks(64 << 10))
-                .map(|data| v1::PlanRequest {
-                    kind: Some(v1::plan_request::Kind::File(v1::FileChunk {
-                        path: path.clone(),
-                        data: data.to_vec().into(),
-                    })),
-                })
-        });
-        let upload: Vec<_> = std::iter::once(first).chain(chunks).collect();
         let mut events = self
             .promotion()
-            .plan(futures::stream::iter(upload))
+            .plan(futures::stream::iter(upload(tree, options)))
             .await
             .unwrap()
             .into_inner();
@@ -229,6 +234,19 @@ impl Running {
     }
 }
 
+#[derive(Clone)]
+pub(super) struct Presents(Option<String>);
+
+impl Interceptor for Presents {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.metadata_mut().insert("authorization", value);
+        }
+        Ok(request)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Planned {
     pub(super) findings: Vec<v1::Finding>,
@@ -270,6 +288,26 @@ impl Watched {
 pub(super) fn write(path: &Path, content: impl AsRef<[u8]>) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, content).unwrap();
+}
+
+fn upload(tree: &Path, options: v1::PlanOptions) -> Vec<v1::PlanRequest> {
+    let first = v1::PlanRequest {
+        kind: Some(v1::plan_request::Kind::Options(options)),
+    };
+    let files = files_below(tree, tree);
+    let chunks = files.iter().flat_map(|(path, data)| {
+        let empty = data.is_empty().then_some(&[][..]);
+        empty
+            .into_iter()
+            .chain(data.chunks(64 << 10))
+            .map(|data| v1::PlanRequest {
+                kind: Some(v1::plan_request::Kind::File(v1::FileChunk {
+                    path: path.clone(),
+                    data: data.to_vec().into(),
+                })),
+            })
+    });
+    std::iter::once(first).chain(chunks).collect()
 }
 
 fn files_below(folder: &Path, root: &Path) -> Vec<(String, Vec<u8>)> {
