@@ -6,4 +6,6 @@ mod log;
 mod manifests;
 mod real_clients;
 mod trace;
+mod starting;
+mod tokens;
 mod withdraw;

@@ -34,6 +34,12 @@ pub(crate) enum Command {
     /// Helps to write manifests.
     #[command(subcommand)]
     Manifest(ManifestCommand),
+    /// From where and to where projects are promoted.
+    #[command(subcommand)]
+    Project(ProjectCommand),
+    /// API tokens: who may promote what.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Takes something that was promoted away from everybody, until it is reinstated.
     Withdraw(WithdrawArgs),
     /// Takes a withdrawal back.
@@ -148,6 +154,9 @@ pub(crate) struct PlanArgs {
     /// Lets names move that are not configured as mutable.
     #[arg(long)]
     pub(crate) allow_tag_moves: bool,
+    /// Lets more than 5 % of a project be removed, or lost in staging.
+    #[arg(long)]
+    pub(crate) allow_mass_change: bool,
     /// The plan as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -168,6 +177,9 @@ pub(crate) struct PromoteArgs {
     /// Lets names move that are not configured as mutable.
     #[arg(long)]
     pub(crate) allow_tag_moves: bool,
+    /// Lets more than 5 % of a project be removed, or lost in staging.
+    #[arg(long)]
+    pub(crate) allow_mass_change: bool,
     /// Fails on any finding instead of quarantining entries.
     #[arg(long)]
     pub(crate) strict: bool,
@@ -235,6 +247,68 @@ pub(crate) struct GenerateImagesArgs {
     /// What was done as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProjectCommand {
+    /// Registers the registries and file stores of every project in the manifests.
+    Apply(ProjectApplyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProjectApplyArgs {
+    /// A root of manifests, or a folder that holds several.
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// Only says what would change.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// As one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Makes a token, and prints it this once.
+    Create(TokenCreateArgs),
+    /// All tokens, without their secrets.
+    List(TokenListArgs),
+    /// Ends a token at once and for good.
+    Revoke(TokenRevokeArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenCreateArgs {
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// `admin`, `view` or `promote:<project>`; may be repeated.
+    #[arg(long = "role", value_name = "ROLE", required = true)]
+    pub(crate) roles: Vec<String>,
+    /// Runs out after this time, as `90d`, `12h`, `30m` or `45s`.
+    #[arg(long, value_name = "D", value_parser = super::output::duration)]
+    pub(crate) ttl: Option<std::time::Duration>,
+    /// As one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenListArgs {
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenRevokeArgs {
+    /// The token's id, as `token list` shows it.
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,12 @@ use landfall_runtime::{
     bounded,
     dial::{self, http_client, refuse_plain_text_elsewhere},
 };
-use tonic::{Status, transport::Channel};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
 use url::Url;
 
 use crate::failure::Failure;
@@ -15,7 +20,47 @@ use crate::failure::Failure;
 /// Longest wait for one HTTP answer of a command.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A channel to the coordinator; connects at the first call.
+/// Names the token that commands present.
+const TOKEN_VARIABLE: &str = "LANDFALL_TOKEN";
+
+/// A channel that presents the token, if there is one.
+pub(crate) type Connection = InterceptedService<Channel, Bearer>;
+
+/// Presents `LANDFALL_TOKEN` with every call. Not printable: it holds a secret.
+#[derive(Clone)]
+pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Bearer {
+    fn from_environment() -> Result<Self, Failure> {
+        let token = std::env::var(TOKEN_VARIABLE).unwrap_or_default();
+        if token.trim().is_empty() {
+            return Ok(Self(None));
+        }
+        let value = format!("Bearer {}", token.trim());
+        let mut value = MetadataValue::try_from(value)
+            .map_err(|_| Failure::Usage(format!("{TOKEN_VARIABLE} does not hold a token")))?;
+        value.set_sensitive(true);
+        Ok(Self(Some(value)))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// A connection to the coordinator; it is made at the first call.
+pub(crate) fn connection(coordinator: &str) -> Result<Connection, Failure> {
+    let bearer = Bearer::from_environment()?;
+    Ok(InterceptedService::new(channel(coordinator)?, bearer))
+}
+
+/// The same without a token.
 pub(crate) fn channel(coordinator: &str) -> Result<Channel, Failure> {
     let url = parse(coordinator)?;
     dial::grpc_channel(&url).map_err(|error| {

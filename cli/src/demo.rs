@@ -253,6 +253,7 @@ async fn promoted(
         confirm: Some(String::new()),
         prune: false,
         allow_tag_moves: false,
+        allow_mass_change: false,
         acknowledged: None,
         strict: true,
         why: format!("landfall {} is released", staged.tag),

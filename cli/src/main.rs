@@ -18,7 +18,7 @@ mod output;
 
 use args::{
     AgentCommand, Cli, Command, CoordinatorCommand, GenerateCommand, LogCommand, ManifestCommand,
-    RedirectorCommand,
+    ProjectCommand, RedirectorCommand, TokenCommand,
 };
 use failure::{Failure, Verdict};
 
@@ -52,7 +52,8 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<Verdict, Failure> {
     use command::{
-        explain, generate, history, log, plan, promote, run, status, validate, withdraw,
+        explain, generate, history, log, plan, project, promote, run, status, token, validate,
+        withdraw,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -69,6 +70,10 @@ async fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Manifest(ManifestCommand::Generate(GenerateCommand::Images(args))) => {
             generate::images(args).await
         }
+        Command::Project(ProjectCommand::Apply(args)) => project::apply(args).await,
+        Command::Token(TokenCommand::Create(args)) => token::create(args).await,
+        Command::Token(TokenCommand::List(args)) => token::list(args).await,
+        Command::Token(TokenCommand::Revoke(args)) => token::revoke(args).await,
         Command::Withdraw(args) => withdraw::withdraw(args).await,
         Command::Reinstate(args) => withdraw::reinstate(args).await,
         Command::Status(args) => status::run(args).await,

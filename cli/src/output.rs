@@ -5,6 +5,7 @@ pub(crate) mod sarif;
 pub(crate) mod table;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -47,6 +48,26 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// A length of time as people write it: `90d`, `12h`, `30m`, `45s` or seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        other => return Err(format!("\"{other}\" is not d, h, m or s")),
+    };
+    let count: u64 = digits
+        .parse()
+        .map_err(|_| format!("\"{digits}\" is not a number"))?;
+    count
+        .checked_mul(unit)
+        .filter(|seconds| *seconds > 0)
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("\"{text}\" is out of range"))
+}
+
 /// A POSIX time for people; `-` for 0.
 pub(crate) fn time(unix_seconds: u64) -> String {
     if unix_seconds == 0 {
@@ -73,6 +94,32 @@ mod tests {
             (u64::MAX, "18446 PB"),
         ] {
             assert_eq!(bytes(count), shown);
+        }
+    }
+
+    #[test]
+    fn lengths_of_time_are_read_with_their_unit() {
+        for (text, seconds) in [
+            ("45", 45),
+            ("45s", 45),
+            ("30m", 1_800),
+            ("12h", 43_200),
+            ("90d", 7_776_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in [
+            "",
+            "0",
+            "0s",
+            "d",
+            "-1s",
+            "1w",
+            "1.5h",
+            "1h30m",
+            "99999999999999999999d",
+        ] {
+            assert!(duration(bad).is_err(), "{bad}");
         }
     }
 

@@ -33,7 +33,7 @@ struct Operation {
 
 pub(crate) async fn run(args: HistoryArgs) -> Result<Verdict, Failure> {
     let coordinator = &args.coordinator.coordinator;
-    let operations = v1::promotion_client::PromotionClient::new(connect::channel(coordinator)?)
+    let operations = v1::promotion_client::PromotionClient::new(connect::connection(coordinator)?)
         .list(v1::ListOperationsRequest { limit: args.limit })
         .await
         .map_err(|status| connect::refused(coordinator, &status))?

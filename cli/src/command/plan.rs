@@ -133,10 +133,12 @@ async fn against(
     args: &PlanArgs,
     known: &Known,
 ) -> Result<(Plan, String, u64), Failure> {
-    let mut client = PromotionClient::new(connect::channel(coordinator)?);
+    let mut client = PromotionClient::new(connect::connection(coordinator)?);
     let options = v1::PlanOptions {
         prune: args.prune,
         allow_tag_moves: args.allow_tag_moves,
+        allow_mass_change: args.allow_mass_change,
+        dry_run: false,
         strict: false,
     };
     let resolved = promote::resolve(&mut client, coordinator, &args.dir, options).await?;

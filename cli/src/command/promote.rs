@@ -10,7 +10,6 @@ use landfall_proto::v1::{
 };
 use landfall_runtime::{Clock, SystemClock, telemetry};
 use serde_json::json;
-use tonic::transport::Channel;
 
 use super::{findings::Known, manifests};
 use crate::{
@@ -33,11 +32,13 @@ pub(crate) struct Resolved {
 
 pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
     let coordinator = &args.coordinator.coordinator;
-    let mut client = PromotionClient::new(connect::channel(coordinator)?);
+    let mut client = PromotionClient::new(connect::connection(coordinator)?);
     let known = Known::read(args.acknowledged.as_deref(), &args.dir)?;
     let options = v1::PlanOptions {
         prune: args.prune,
         allow_tag_moves: args.allow_tag_moves,
+        allow_mass_change: args.allow_mass_change,
+        dry_run: false,
         // Judged here, where it is known what is acknowledged.
         strict: false,
     };
@@ -114,13 +115,11 @@ pub(crate) fn failing(resolved: &Resolved, known: &Known, strict: bool) -> u64 {
         .count() as u64
 }
 
-/// Sends the manifests up and collects what comes of them.
-pub(crate) async fn resolve(
-    client: &mut PromotionClient<Channel>,
-    coordinator: &str,
+/// The options and the manifests, as they are sent up.
+pub(crate) fn upload(
     dir: &Path,
     options: v1::PlanOptions,
-) -> Result<Resolved, Failure> {
+) -> Result<Vec<v1::PlanRequest>, Failure> {
     let tree = manifests::read(dir)?;
     let mut requests = vec![v1::PlanRequest {
         kind: Some(plan_request::Kind::Options(options)),
@@ -143,6 +142,17 @@ pub(crate) async fn resolve(
             }
         }
     }
+    Ok(requests)
+}
+
+/// Sends the manifests up and collects what comes of them.
+pub(crate) async fn resolve(
+    client: &mut PromotionClient<connect::Connection>,
+    coordinator: &str,
+    dir: &Path,
+    options: v1::PlanOptions,
+) -> Result<Resolved, Failure> {
+    let requests = upload(dir, options)?;
     let mut events = client
         .plan(futures::stream::iter(requests))
         .await
@@ -175,7 +185,7 @@ pub(crate) async fn resolve(
 /// Follows an operation to its end. A broken stream is taken up again: the
 /// operation goes on without us.
 async fn follow(
-    client: &mut PromotionClient<Channel>,
+    client: &mut PromotionClient<connect::Connection>,
     coordinator: &str,
     operation: String,
     json: bool,

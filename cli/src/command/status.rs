@@ -63,14 +63,57 @@ pub(crate) async fn run(args: StatusArgs) -> Result<Verdict, Failure> {
     })
 }
 
-/// Asks the coordinator.
+/// Asks the coordinator, for one page of mirrors after the other.
 pub(crate) async fn fetch(coordinator: &str) -> Result<v1::ListMirrorsResponse, Failure> {
-    let channel = connect::channel(coordinator)?;
-    v1::mirrors_client::MirrorsClient::new(channel)
-        .list(v1::ListMirrorsRequest {})
-        .await
-        .map(tonic::Response::into_inner)
-        .map_err(|status| connect::refused(coordinator, &status))
+    let channel = connect::connection(coordinator)?;
+    let mut client = v1::mirrors_client::MirrorsClient::new(channel);
+    let mut whole: Option<v1::ListMirrorsResponse> = None;
+    loop {
+        let after = whole.as_ref().map(|so_far| so_far.next.clone());
+        let request = v1::ListMirrorsRequest {
+            after: after.unwrap_or_default(),
+            limit: 0,
+        };
+        let page = client
+            .list(request)
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(|status| connect::refused(coordinator, &status))?;
+        let so_far = match whole {
+            None => page,
+            Some(so_far) => joined(so_far, page),
+        };
+        if so_far.next.is_empty() {
+            return Ok(so_far);
+        }
+        whole = Some(so_far);
+    }
+}
+
+/// What is known so far, with a further page of mirrors.
+fn joined(
+    mut so_far: v1::ListMirrorsResponse,
+    page: v1::ListMirrorsResponse,
+) -> v1::ListMirrorsResponse {
+    so_far.mirrors.extend(page.mirrors);
+    for more in page.withdrawals {
+        let known = so_far
+            .withdrawals
+            .iter_mut()
+            .find(|it| it.revision == more.revision && it.reason == more.reason);
+        // One that is newer than the first page is for the next time.
+        if let Some(known) = known {
+            known.confirmed.extend(more.confirmed);
+            known.pending.extend(more.pending);
+        }
+    }
+    // Names only ever go up, so that this ends.
+    so_far.next = if page.next > so_far.next {
+        page.next
+    } else {
+        String::new()
+    };
+    so_far
 }
 
 impl From<v1::ListMirrorsResponse> for Status {

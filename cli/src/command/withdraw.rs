@@ -28,7 +28,7 @@ struct Changed {
 
 pub(crate) async fn withdraw(args: WithdrawArgs) -> Result<Verdict, Failure> {
     let coordinator = &args.coordinator.coordinator;
-    let changed = PromotionClient::new(connect::channel(coordinator)?)
+    let changed = PromotionClient::new(connect::connection(coordinator)?)
         .withdraw(v1::WithdrawRequest {
             what: args.what,
             reason: args.reason,
@@ -42,7 +42,7 @@ pub(crate) async fn withdraw(args: WithdrawArgs) -> Result<Verdict, Failure> {
 
 pub(crate) async fn reinstate(args: ReinstateArgs) -> Result<Verdict, Failure> {
     let coordinator = &args.coordinator.coordinator;
-    let changed = PromotionClient::new(connect::channel(coordinator)?)
+    let changed = PromotionClient::new(connect::connection(coordinator)?)
         .reinstate(v1::ReinstateRequest {
             what: args.what,
             reason: args.reason,
