@@ -1,5 +1,6 @@
 //! The whole way, by user story.
 
+mod bucket_origin;
 mod demo;
 mod generate;
 mod log;

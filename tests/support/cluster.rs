@@ -91,6 +91,8 @@ pub(crate) struct Setup {
     pub(crate) coordinator_http: Option<u16>,
     /// Where the origin is said to be, if not at the coordinator itself.
     pub(crate) origin_url: Option<String>,
+    /// The origin's store, if it is no folder of its own.
+    pub(crate) origin_store: Option<String>,
     /// Environment of all programs.
     pub(crate) env: Vec<(&'static str, String)>,
 }
@@ -107,6 +109,9 @@ impl Cluster {
         let origin = setup
             .origin_url
             .unwrap_or_else(|| format!("http://127.0.0.1:{http}/origin"));
+        let store = setup
+            .origin_store
+            .unwrap_or_else(|| format!("file://{}/origin", root.display()));
         let mirrors = &MIRRORS[..setup.mirrors.unwrap_or(MIRRORS.len())];
         let mirror_ports: Vec<u16> = mirrors
             .iter()
@@ -119,7 +124,15 @@ impl Cluster {
         let coordinator = root.join("coordinator.toml");
         fs::write(
             &coordinator,
-            coordinator_toml(root, &grpc, http, &origin, &public, &registry, mirrors),
+            coordinator_toml(
+                root,
+                &grpc,
+                http,
+                &[store, origin],
+                &public,
+                &registry,
+                mirrors,
+            ),
         )
         .unwrap();
         let coordinator = Program::start("coordinator", "coordinator", &coordinator, &setup.env);
@@ -313,7 +326,7 @@ fn coordinator_toml(
     root: &Path,
     grpc: &str,
     http: u16,
-    origin: &str,
+    [store, origin]: &[String; 2],
     public: &str,
     registry: &str,
     mirrors: &[MirrorPlan],
@@ -327,7 +340,7 @@ public_url = "http://{public}"
 listen = {{ grpc = "{grpc}", http = "127.0.0.1:{http}" }}
 state = "sqlite"
 [origin]
-store = "file://{root}/origin"
+store = "{store}"
 public_url = "{origin}"
 [[production]]
 registries = ["us-central1-docker.pkg.dev/k8s-artifacts-prod/images", "europe-west1-docker.pkg.dev/k8s-artifacts-prod/images"]

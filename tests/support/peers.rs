@@ -76,6 +76,79 @@ impl Registry {
     }
 }
 
+/// S3 with one bucket that anybody may read, as moto has it.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    /// Where anybody reads the bucket.
+    pub(crate) url: String,
+    /// The variables that a program needs to write into it.
+    pub(crate) env: Vec<(&'static str, String)>,
+    _peer: Peer,
+}
+
+impl Bucket {
+    /// Its name.
+    pub(crate) const NAME: &str = "origin";
+
+    #[track_caller]
+    pub(crate) fn start(dir: &Path) -> Self {
+        fs::create_dir_all(dir).expect("cannot create the bucket's folder");
+        let server =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers/venv/bin/moto_server");
+        assert!(
+            server.try_exists().unwrap(),
+            "{} is missing: run `tests/peers`, which prepares it",
+            server.display()
+        );
+        let host = format!("127.0.0.1:{}", free_port("127.0.0.1"));
+        let (_, port) = host.split_once(':').unwrap();
+        let peer = start(
+            Command::new(server).args(["-H", "127.0.0.1", "-p", port]),
+            &dir.join("log"),
+        );
+        let url = format!("http://{host}/{}", Self::NAME);
+        eventually(
+            "the bucket is made",
+            Duration::from_secs(60),
+            || match put(&url, "") {
+                Ok(200) => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        );
+        // S3 lets whoever may get an object ask for its head; moto wants it said.
+        let policy = format!(
+            r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": "*",
+            "Action": ["s3:GetObject", "s3:HeadObject"], "Resource": ["arn:aws:s3:::{}/*"]}}]}}"#,
+            Self::NAME
+        );
+        assert_eq!(put(&format!("{url}?policy"), &policy), Ok(200));
+        Self {
+            env: vec![
+                ("AWS_ENDPOINT_URL", format!("http://{host}")),
+                ("AWS_ALLOW_HTTP", "true".to_owned()),
+                ("AWS_ACCESS_KEY_ID", "testing".to_owned()),
+                ("AWS_SECRET_ACCESS_KEY", "testing".to_owned()),
+                ("AWS_REGION", "us-east-1".to_owned()),
+            ],
+            url,
+            _peer: peer,
+        }
+    }
+}
+
+/// Puts `body` and returns the status.
+fn put(url: &str, body: &str) -> Result<u16, String> {
+    let output = super::finish(
+        Command::new("curl")
+            .args(["-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}"])
+            .args(["-X", "PUT", "-H", "Content-Type: application/json"])
+            .args(["-d", body, url]),
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.parse()
+        .map_err(|_| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 /// nginx in front of the redirector, one port a place: what reaches the
 /// redirector carries the address of a client there, as from any load balancer.
 #[derive(Debug)]
