@@ -5,6 +5,7 @@ mod demo;
 mod generate;
 mod log;
 mod manifests;
+mod pre_merge;
 mod real_clients;
 mod trace;
 mod starting;

@@ -115,7 +115,12 @@ fn fuzz(target: &Target, share: Duration, seed: u64) -> Result<u64, Box<dyn Erro
             None => mutator.mutated(&corpus),
         };
         executions += 1;
-        let (outcome, took) = timed(|| catch_unwind(AssertUnwindSafe(|| (target.run)(&input))));
+        let once = || timed(|| catch_unwind(AssertUnwindSafe(|| (target.run)(&input))));
+        let (outcome, mut took) = once();
+        // On a busy machine others may have had the time: the faster counts.
+        if took > slowest {
+            took = took.min(once().1);
+        }
         slowest = slowest.max(took);
         let Ok(outcome) = outcome else {
             return Err(found(target, &input, "the parser panicked")?.into());

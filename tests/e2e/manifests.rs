@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
+    cluster::{Cluster, Setup},
     content::{Manifests, PROJECT},
     finish, ok,
     process::landfall,
@@ -407,4 +408,33 @@ fn a_change_of_both_halves_is_refused_whatever_is_acknowledged() {
     )
     .unwrap();
     assert_eq!(json(&["validate", "--owners"], top).0, Some(0));
+}
+
+#[test]
+fn a_strict_promotion_waits_for_known_faults_to_be_acknowledged() {
+    let mut cluster = Cluster::start(Setup {
+        mirrors: Some(0),
+        ..Setup::default()
+    });
+    cluster.stage_file("tool", b"a tool");
+    cluster.manifests.image("bad", "sha256:23eb4b17", "v1");
+    let dir = cluster.manifests.dir.clone();
+    let strict = ["promote", "--strict", "--confirm"];
+    let refused = finish(cluster.command(&strict).arg(&dir));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("refused because of 1 findings"), "{said}");
+    assert_eq!(cluster.status()["revision"], 0, "nothing was promoted");
+    assert_eq!(
+        finish(cluster.command(&["plan"]).arg(&dir)).status.code(),
+        Some(1)
+    );
+
+    let (_, found) = json(&["validate"], &dir);
+    acknowledge(&found, &dir.join(".landfall-acknowledged.toml"));
+    ok(cluster.command(&["plan"]).arg(&dir));
+    let promoted = ok(cluster.command(&strict).arg(&dir));
+    let said = String::from_utf8_lossy(&promoted.stdout);
+    assert!(said.contains("[malformed-digest] (acknowledged)"), "{said}");
+    assert_eq!(cluster.status()["revision"], 1);
 }
