@@ -117,3 +117,118 @@ fn mirror_status(mirror: &MirrorStatus, names_revision: u64) -> v1::MirrorStatus
         incidents: mirror.incidents.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use landfall_proto::v1::StoreKind;
+    use landfall_route::{Health, MirrorView};
+    use prost::Message as _;
+
+    use super::super::MAX_ANSWER_BYTES;
+    use super::super::fleet::MAX_INCIDENT_BYTES;
+    use super::*;
+
+    fn mirrors(names: impl Iterator<Item = String>) -> Vec<MirrorStatus> {
+        names
+            .map(|name| MirrorStatus {
+                view: MirrorView {
+                    name,
+                    ..MirrorView::default()
+                },
+                state: "active",
+                healthy: Health::Up,
+                ready_objects: 0,
+                wanted_objects: 0,
+                names_through: 0,
+                last_report: 0,
+                connected: false,
+                beat: None,
+                incidents: Vec::new(),
+                report: None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn pages_follow_one_another_without_gap_or_overlap() {
+        let mirrors = mirrors((0..1000).map(|number| format!("m{number:04}")));
+        for limit in [0, 1, 7, 200, 201, 1000, u32::MAX] {
+            let mut request = v1::ListMirrorsRequest {
+                after: String::new(),
+                limit,
+            };
+            let mut seen = Vec::new();
+            loop {
+                let (page, next) = page(&mirrors, &request);
+                assert!(page.len() <= PAGE);
+                seen.extend(page.iter().map(|mirror| mirror.view.name.clone()));
+                if next.is_empty() {
+                    break;
+                }
+                request.after = next;
+            }
+            let all: Vec<_> = mirrors.iter().map(|it| it.view.name.clone()).collect();
+            assert_eq!(seen, all, "{limit}");
+        }
+        let beyond = v1::ListMirrorsRequest {
+            after: "z".into(),
+            limit: 0,
+        };
+        assert!(page(&mirrors, &beyond).0.is_empty());
+    }
+
+    #[test]
+    fn the_largest_page_is_an_answer_that_a_client_takes() {
+        let name = |number: usize| format!("{number:064}");
+        let all: Vec<_> = (0..10_000).map(name).collect();
+        let page: BTreeSet<_> = all.iter().take(PAGE).map(String::as_str).collect();
+        let text = |bytes: usize| "x".repeat(bytes);
+        let mirror = |name: &&str| v1::MirrorStatus {
+            mirror: Some(v1::Mirror {
+                name: (*name).to_owned(),
+                public_url: text(2048),
+                kind: StoreKind::Registry.into(),
+                place: Some(v1::Place {
+                    cloud: text(64),
+                    region: text(64),
+                    asns: vec![u32::MAX; 64],
+                    country: text(2),
+                    continent: text(2),
+                    coordinates: Some(v1::Coordinates {
+                        latitude_e4: -900_000,
+                        longitude_e4: -1_800_000,
+                    }),
+                }),
+                weight: u32::MAX,
+                state: v1::MirrorState::Revoked.into(),
+                serves: v1::Serves::Everything.into(),
+                registry_prefix: text(255),
+            }),
+            health: v1::Health::Down.into(),
+            ready_objects: u64::MAX,
+            wanted_objects: u64::MAX,
+            names_revision: u64::MAX,
+            last_report: u64::MAX,
+            connected: true,
+            incidents: vec![text(MAX_INCIDENT_BYTES); 8],
+        };
+        let withdrawal = |revision| v1::Withdrawal {
+            revision,
+            reason: text(4096),
+            objects: u64::MAX,
+            names: vec![text(340); 20],
+            confirmed: all.clone(),
+            pending: Vec::new(),
+        };
+        let answer = v1::ListMirrorsResponse {
+            mirrors: page.iter().map(mirror).collect(),
+            withdrawals: (0..100)
+                .map(|revision| of_page(withdrawal(revision), &page))
+                .collect(),
+            ..v1::ListMirrorsResponse::default()
+        };
+        assert_eq!(answer.withdrawals[0].confirmed.len(), PAGE);
+        let bytes = answer.encoded_len();
+        assert!(bytes < MAX_ANSWER_BYTES * 9 / 10, "{bytes}");
+    }
+}

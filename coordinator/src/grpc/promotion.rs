@@ -343,6 +343,21 @@ fn listed(operation: v1::Operation) -> v1::Operation {
     }
 }
 
+/// An operation among many: its texts are cut, so that the longest list still is
+/// an answer that a client takes.
+fn listed(operation: v1::Operation) -> v1::Operation {
+    v1::Operation {
+        who: super::cut(operation.who, MAX_SOURCE_BYTES),
+        why: super::cut(operation.why, MAX_LISTED_BYTES),
+        source: super::cut(operation.source, MAX_SOURCE_BYTES),
+        result: operation.result.map(|done| v1::OperationDone {
+            error: super::cut(done.error, MAX_LISTED_BYTES),
+            ..done
+        }),
+        ..operation
+    }
+}
+
 fn event_to_wire(event: Event) -> v1::PlanEvent {
     let kind = match event {
         Event::Finding(finding) => plan_event::Kind::Finding(finding_to_wire(finding)),

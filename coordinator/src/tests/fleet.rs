@@ -414,7 +414,7 @@ async fn probes_and_incidents_are_shown() {
     let mut mirrors = MirrorsClient::new(coordinator.channel.clone());
     let listed = tokio::time::timeout(Duration::from_secs(10), async {
         loop {
-            let request = v1::ListMirrorsRequest {};
+            let request = v1::ListMirrorsRequest::default();
             let listed = mirrors.list(request).await.unwrap().into_inner();
             if !listed.mirrors[0].incidents.is_empty() {
                 return listed;

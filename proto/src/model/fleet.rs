@@ -9,6 +9,10 @@ use crate::v1;
 /// Longest name of a mirror.
 pub const MAX_MIRROR_NAME: usize = 64;
 
+/// Longest public URL of a mirror, and longest path of a registry, in bytes.
+const MAX_URL: usize = 2048;
+const MAX_PREFIX: usize = 255;
+
 /// Autonomous systems that a mirror may claim to be near to.
 const MAX_ASNS: usize = 64;
 
@@ -113,6 +117,9 @@ fn mirror_name(name: String) -> Result<String, WireError> {
 /// into a redirect; without its trailing slash.
 fn public_url(text: &str) -> Result<String, WireError> {
     const FIELD: &str = "mirror.public_url";
+    if text.len() > MAX_URL {
+        return Err(invalid(FIELD)(format!("longer than {MAX_URL} bytes")));
+    }
     let url = Url::parse(text).map_err(invalid(FIELD))?;
     let plain = matches!(url.scheme(), "http" | "https")
         && url.has_host()
@@ -133,6 +140,11 @@ fn public_url(text: &str) -> Result<String, WireError> {
 fn store_kind(kind: v1::StoreKind, prefix: String) -> Result<StoreKind, WireError> {
     match kind {
         v1::StoreKind::Files => Ok(StoreKind::Files),
+        v1::StoreKind::Registry if prefix.len() > MAX_PREFIX => {
+            Err(invalid("mirror.registry_prefix")(format!(
+                "longer than {MAX_PREFIX} bytes"
+            )))
+        }
         v1::StoreKind::Registry => Ok(StoreKind::Registry { prefix }),
         v1::StoreKind::Unspecified => Err(WireError::Invalid {
             field: "mirror.kind",
@@ -335,6 +347,7 @@ mod tests {
             "https://mirror.example.no/?x=1",
             "https://mirror.example.no/#x",
             "javascript:alert(1)",
+            &format!("https://mirror.example.no/{}", "x".repeat(MAX_URL)),
         ] {
             let mirror = v1::Mirror {
                 public_url: url.into(),
