@@ -443,14 +443,17 @@ async fn it_starts_and_serves_from_the_last_good_view_with_the_coordinator_gone(
 async fn with_the_coordinator_gone_the_log_goes_on_from_the_static_files_it_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let coordinator = Coordinator::start(&folder.path().join("log"), &[]).await;
+    let origin_runs = start_origin().await;
+    let origin_url = format!("{}/origin", origin_runs.url());
+    let log = folder.path().join("log");
+    let coordinator = Coordinator::start_beside(&log, &[], &origin_url).await;
     let url = coordinator.running.url();
     let reader = coordinator.publisher.reader();
     let files = Running::start(|listener, shutdown| async move {
         ops::serve(listener, static_router(reader), shutdown).await;
     })
     .await;
-    let mut told = messages(&[], ORIGIN_URL, 2);
+    let mut told = messages(&[], &origin_url, 2);
     for message in &mut told {
         if let Some(Kind::Policy(policy)) = &mut message.kind {
             policy.log_url = format!("{}/.landfall", files.url());
@@ -475,6 +478,7 @@ async fn with_the_coordinator_gone_the_log_goes_on_from_the_static_files_it_told
     eventually(async || redirector.mirror(later).await == "origin").await;
     redirector.stop().await;
     files.kill().await;
+    origin_runs.kill().await;
 }
 
 #[tokio::test]
