@@ -1,9 +1,12 @@
 //! The real manifests of Kubernetes, where a copy of them is at hand.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use landfall_catalog::Catalog;
+use landfall_catalog::{Catalog, Digest, Tag};
+use landfall_promotion::generate::{ImageRow, image_names, merge_files, merge_images};
+use landfall_promotion::layout::{self, FileRole};
 use landfall_promotion::{Kind, PlanOptions, ProductionRule, Severity, parse, plan};
 
 use crate::support::{drawn, execute, read};
@@ -139,4 +142,46 @@ fn the_artifacts_tree_is_planned_without_the_conflicting_paths() {
     let plan = plan(&parsed, &[], &Catalog::default(), &PlanOptions::default());
     assert_eq!(plan.set.len(), 3_937 - 6);
     assert_eq!(plan.refused, []);
+}
+
+#[test]
+fn every_real_list_takes_new_entries_and_keeps_its_lines() {
+    let Some(k8s_io) = k8s_io() else { return };
+    let digest = Digest::of(b"a new release");
+    let tag: Tag = "v999.0.0-new".parse().unwrap();
+    let (mut images, mut files) = (0, 0);
+    for file in read(&k8s_io).files {
+        let before = &file.text;
+        let merged = match layout::wanted(&file.path) {
+            Some(FileRole::Images) => {
+                images += 1;
+                let mut names = image_names(before);
+                names.push("landfall-new-image".parse().unwrap());
+                let row = |name| ImageRow {
+                    name,
+                    digest,
+                    tag: tag.clone(),
+                };
+                let rows: Vec<ImageRow> = names.into_iter().map(row).collect();
+                merge_images(before, &rows)
+            }
+            Some(FileRole::Files) => {
+                files += 1;
+                let names = ["0/new", "linux/amd64/new", "v1.30.0/new", "zzz/new"];
+                let entries = names.map(|name| (name.to_owned(), digest));
+                merge_files(before, &BTreeMap::from(entries))
+            }
+            Some(FileRole::Registries | FileRole::Filestores) | None => continue,
+        };
+        let merged = merged.unwrap_or_else(|error| panic!("{}: {error}", file.path));
+        assert!(merged.added > 0, "{}", file.path);
+        let mut after = merged.text.lines();
+        let mut new = 0;
+        for line in before.lines() {
+            let at = after.by_ref().position(|other| other == line);
+            new += at.unwrap_or_else(|| panic!("{}: {line:?} is gone", file.path));
+        }
+        assert!(new + after.count() > 0, "{}", file.path);
+    }
+    assert_eq!((images, files), (75, 135));
 }
