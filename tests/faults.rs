@@ -5,3 +5,4 @@ mod coordinator_killed;
 mod frozen_peer;
 mod lying_source;
 mod mirror_killed;
+mod other_story;
