@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use landfall_proto::status::chain;
 use landfall_runtime::{
     Shutdown,
     config::{ConfigFaults, process_environment},
@@ -19,9 +20,10 @@ pub(crate) async fn init_coordinator(args: RunArgs) -> Result<Verdict, Failure> 
     let config =
         landfall_coordinator::Config::load(&args.config, process_environment(), &overrides)
             .map_err(bad_configuration)?;
-    let keys = landfall_coordinator::init(&config)
-        .await
-        .map_err(|error| Failure::failed("cannot initialise the coordinator", &error))?;
+    let keys = landfall_coordinator::init(&config).await.map_err(|error| {
+        let is_wrong = error.is_configuration();
+        ended_badly("cannot initialise the coordinator", &error, is_wrong)
+    })?;
     for key in keys {
         output::line(&key)?;
     }
@@ -37,9 +39,11 @@ pub(crate) async fn coordinator(args: RunArgs) -> Result<Verdict, Failure> {
         insecure_loopback: args.insecure_loopback,
         announce: Box::new(announce),
     };
-    until_stopped("landfall-coordinator", |shutdown| {
-        landfall_coordinator::run(config, options, shutdown)
-    })
+    until_stopped(
+        "landfall-coordinator",
+        |shutdown| landfall_coordinator::run(config, options, shutdown),
+        landfall_coordinator::RunError::is_configuration,
+    )
     .await
 }
 
@@ -51,9 +55,11 @@ pub(crate) async fn agent(args: RunArgs) -> Result<Verdict, Failure> {
         insecure_loopback: args.insecure_loopback,
         announce: Box::new(announce),
     };
-    until_stopped("landfall-agent", |shutdown| {
-        landfall_agent::run(config, options, shutdown)
-    })
+    until_stopped(
+        "landfall-agent",
+        |shutdown| landfall_agent::run(config, options, shutdown),
+        landfall_agent::RunError::is_configuration,
+    )
     .await
 }
 
@@ -65,9 +71,11 @@ pub(crate) async fn redirector(args: RunArgs) -> Result<Verdict, Failure> {
         insecure_loopback: args.insecure_loopback,
         announce: Box::new(announce),
     };
-    until_stopped("landfall-redirector", |shutdown| {
-        landfall_redirector::run(config, options, shutdown)
-    })
+    until_stopped(
+        "landfall-redirector",
+        |shutdown| landfall_redirector::run(config, options, shutdown),
+        landfall_redirector::RunError::is_configuration,
+    )
     .await
 }
 
@@ -75,6 +83,7 @@ pub(crate) async fn redirector(args: RunArgs) -> Result<Verdict, Failure> {
 async fn until_stopped<F, E>(
     service: &'static str,
     program: impl FnOnce(Shutdown) -> F,
+    is_configuration: impl Fn(&E) -> bool,
 ) -> Result<Verdict, Failure>
 where
     F: Future<Output = Result<(), E>>,
@@ -87,9 +96,22 @@ where
         .map_err(|error| Failure::failed("cannot listen for signals", &error))?;
     let ended = Box::pin(program(shutdown)).await;
     telemetry.shutdown().await;
-    ended
-        .map(|()| Verdict::Done)
-        .map_err(|error| Failure::failed(&format!("{service} stopped"), &error))
+    match ended {
+        Ok(()) => Ok(Verdict::Done),
+        Err(error) => {
+            let is_wrong = is_configuration(&error);
+            Err(ended_badly(&format!("{service} stopped"), &error, is_wrong))
+        }
+    }
+}
+
+/// A program's own error, told as wrong use if that is what it is.
+fn ended_badly(what: &str, error: &dyn std::error::Error, is_configuration: bool) -> Failure {
+    if is_configuration {
+        Failure::Usage(chain(error))
+    } else {
+        Failure::failed(what, error)
+    }
 }
 
 fn announce(line: &str) {
