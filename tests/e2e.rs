@@ -7,7 +7,7 @@ mod log;
 mod manifests;
 mod pre_merge;
 mod real_clients;
-mod starting;
+mod revert;
 mod starting;
 mod tokens;
 mod trace;

@@ -40,6 +40,10 @@ pub(crate) enum Command {
     /// API tokens: who may promote what.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Plans the way back to how names were after a revision, and with --confirm goes it.
+    Revert(RevertArgs),
+    /// Waits until enough mirrors have the names of a revision.
+    Wait(WaitArgs),
     /// Takes something that was promoted away from everybody, until it is reinstated.
     Withdraw(WithdrawArgs),
     /// Takes a withdrawal back.
@@ -309,6 +313,43 @@ pub(crate) struct TokenRevokeArgs {
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) coordinator: CoordinatorArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevertArgs {
+    /// The revision after which the names were as they are to be.
+    pub(crate) revision: u64,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// Only the names of this project.
+    #[arg(long, value_name = "P")]
+    pub(crate) project: Option<String>,
+    /// Executes the plan just made; with a digest, that one or none.
+    #[arg(long, value_name = "DIGEST", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) confirm: Option<String>,
+    /// Why, for the catalog and the history.
+    #[arg(long, default_value = "")]
+    pub(crate) why: String,
+    /// One JSON event a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// The revision.
+    pub(crate) revision: u64,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// Percent of the active mirrors that are to have its names.
+    #[arg(long, value_name = "P%", value_parser = super::output::percent)]
+    pub(crate) ready: u8,
+    /// Gives up after this time, as `30m`; exit code 1.
+    #[arg(long, value_name = "D", value_parser = super::output::duration, default_value = "30m")]
+    pub(crate) timeout: std::time::Duration,
+    /// As one JSON object at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -52,8 +52,8 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<Verdict, Failure> {
     use command::{
-        explain, generate, history, log, plan, project, promote, run, status, token, validate,
-        withdraw,
+        explain, generate, history, log, plan, project, promote, revert, run, status, token,
+        validate, wait, withdraw,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -74,6 +74,8 @@ async fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Token(TokenCommand::Create(args)) => token::create(args).await,
         Command::Token(TokenCommand::List(args)) => token::list(args).await,
         Command::Token(TokenCommand::Revoke(args)) => token::revoke(args).await,
+        Command::Revert(args) => revert::run(args).await,
+        Command::Wait(args) => wait::run(args).await,
         Command::Withdraw(args) => withdraw::withdraw(args).await,
         Command::Reinstate(args) => withdraw::reinstate(args).await,
         Command::Status(args) => status::run(args).await,

@@ -68,6 +68,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("\"{text}\" is out of range"))
 }
 
+/// Percent as people write it: `80%` or `80`; 1 to 100.
+pub(crate) fn percent(text: &str) -> Result<u8, String> {
+    let digits = text.strip_suffix('%').unwrap_or(text);
+    let percent = digits.parse().ok();
+    percent
+        .filter(|percent| (1..=100).contains(percent))
+        .ok_or_else(|| format!("\"{text}\" is not 1% to 100%"))
+}
+
 /// A POSIX time for people; `-` for 0.
 pub(crate) fn time(unix_seconds: u64) -> String {
     if unix_seconds == 0 {
@@ -120,6 +129,17 @@ mod tests {
             "99999999999999999999d",
         ] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn percent_is_read_with_or_without_its_sign() {
+        assert_eq!(
+            (percent("80%"), percent("1"), percent("100%")),
+            (Ok(80), Ok(1), Ok(100))
+        );
+        for bad in ["", "%", "0", "101%", "-1", "8.5%", "80%%"] {
+            assert!(percent(bad).is_err(), "{bad}");
         }
     }
 

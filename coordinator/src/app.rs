@@ -253,6 +253,7 @@ async fn start(
         mutable: config.mutable,
         clock: Arc::clone(&clock),
         keep: Keep {
+        log: opened.publisher.reader(),
             plans: limits.remembered_plans,
             bytes: limits.remembered_plan_bytes,
         },

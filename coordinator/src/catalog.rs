@@ -32,6 +32,12 @@ pub(crate) struct Published {
 }
 
 impl Published {
+    /// The log size at the end of a revision, if there is one of that number.
+    pub(crate) fn size_at(&self, revision: u64) -> Option<u64> {
+        let index = usize::try_from(revision.checked_sub(1)?).ok()?;
+        self.ends.get(index).copied()
+    }
+
     /// The newest revision that ends within the first `size` entries.
     pub(crate) fn revision_at(&self, size: u64) -> u64 {
         self.ends.partition_point(|end| *end <= size) as u64

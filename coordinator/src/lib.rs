@@ -22,7 +22,7 @@
 //!
 //! # Deliberately absent
 //!
-//! Identity (only loopback is served; there, tokens limit who uses them), revert, gates, audits,
+//! Identity (only loopback is served; there, tokens limit who uses them), gates, audits,
 //! leases and directives for agents, state engines other than `SQLite`, origins
 //! other than a folder. None of them is half there.
 

@@ -46,6 +46,8 @@ pub(crate) enum Action {
     Promote,
     /// Withdraw what was promoted.
     Withdraw,
+    /// Plan the way back to an earlier revision.
+    Revert,
     /// Reinstate what was withdrawn.
     Reinstate,
     /// Register from where and to where projects are promoted.
@@ -121,6 +123,7 @@ impl fmt::Display for Action {
             Self::Plan => "plan a promotion",
             Self::Promote => "promote",
             Self::Withdraw => "withdraw",
+            Self::Revert => "revert",
             Self::Reinstate => "reinstate",
             Self::ApplyProjects => "register projects",
             Self::ReadOperations => "read operations",
@@ -138,7 +141,9 @@ const fn right(role: &Role, action: Action) -> Right {
             Role::View | Role::Promote(_),
             Action::ReadCatalog | Action::ReadOperations | Action::ReadFleet,
         ) => Right::Everything,
-        (Role::Promote(_), Action::Plan | Action::Promote | Action::Withdraw) => Right::Own,
+        (Role::Promote(_), Action::Plan | Action::Promote | Action::Withdraw | Action::Revert) => {
+            Right::Own
+        }
         (
             Role::View | Role::Promote(_),
             Action::ReadRouting
@@ -147,6 +152,7 @@ const fn right(role: &Role, action: Action) -> Right {
             | Action::Plan
             | Action::Promote
             | Action::Withdraw
+            | Action::Revert
             | Action::Reinstate
             | Action::ApplyProjects
             | Action::ManageTokens,

@@ -18,5 +18,6 @@ pub(crate) mod plan;
 pub(crate) mod referrers;
 pub(crate) mod registration;
 pub(crate) mod resolve;
+pub(crate) mod revert;
 pub(crate) mod sources;
 pub(crate) mod staging;

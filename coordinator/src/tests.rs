@@ -5,6 +5,7 @@ mod promotion;
 mod reach;
 mod registry;
 mod restart;
+mod revert;
 mod running;
 mod surface;
 mod withdraw;

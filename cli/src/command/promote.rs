@@ -5,13 +5,11 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 
 use futures::StreamExt;
 use landfall_catalog::Digest;
-use landfall_proto::v1::{
-    self, operation_event, plan_event, plan_request, promotion_client::PromotionClient,
-};
-use landfall_runtime::{Clock, SystemClock, telemetry};
+use landfall_proto::v1::{self, plan_event, plan_request, promotion_client::PromotionClient};
+use landfall_runtime::{Clock, SystemClock};
 use serde_json::json;
 
-use super::{findings::Known, manifests};
+use super::{findings::Known, manifests, operation};
 use crate::{
     args::PromoteArgs,
     connect,
@@ -45,15 +43,7 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
     let resolved = resolve(&mut client, coordinator, &args.dir, options).await?;
     let digest = Digest::try_from_slice(&resolved.summary.plan)
         .map_err(|error| Failure::failed("the coordinator's plan has no digest", &error))?;
-    if args.json {
-        output::json(&json!({"event": "plan", "plan": digest.to_string(),
-            "set": resolved.summary.set, "unchanged": resolved.summary.unchanged,
-            "refused": resolved.summary.refused, "removed": resolved.summary.removed,
-            "lost": resolved.summary.lost, "bytes_to_copy": resolved.summary.bytes_to_copy,
-            "findings": resolved.findings.iter().map(|finding| known.json_remote(finding)).collect::<Vec<_>>()}))?;
-    } else {
-        output::line(text(&resolved, &digest, &known))?;
-    }
+    show(&resolved, &digest, &known, args.json)?;
     let failing = failing(&resolved, &known, args.strict);
     if args.strict && failing > 0 {
         return Err(Failure::Failed(format!(
@@ -71,34 +61,36 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
             resolved.summary.lost + resolved.summary.refused + failing,
         ));
     };
-    if !confirm.is_empty() && *confirm != digest.to_string() {
-        return Err(Failure::Failed(format!(
-            "the plan is {digest} now, not {confirm}: the manifests, the catalog or staging have changed; look at the new plan"
-        )));
-    }
-    let mut request = tonic::Request::new(v1::PromoteRequest {
+    operation::check_confirmed(confirm, &digest)?;
+    let request = v1::PromoteRequest {
         plan: resolved.summary.plan.clone(),
         why: args.why.clone(),
         source: args.source.clone().unwrap_or_else(|| commit_id(&args.dir)),
-    });
-    telemetry::inject_trace_parent_into(request.metadata_mut());
-    let operation = client
-        .promote(request)
-        .await
-        .map_err(|status| connect::refused(coordinator, &status))?
-        .into_inner()
-        .operation;
-    let done = follow(&mut client, coordinator, operation, args.json).await?;
-    if !done.error.is_empty() {
-        return Err(Failure::Failed(format!(
-            "operation {} was not finished: {}",
-            done.operation, done.error
-        )));
-    }
+    };
+    let done = operation::execute(&mut client, coordinator, request, args.json).await?;
     Ok(verdict(done.lost + done.refused + done.failed + failing))
 }
 
-fn verdict(not_done: u64) -> Verdict {
+/// Prints what was resolved.
+pub(crate) fn show(
+    resolved: &Resolved,
+    digest: &Digest,
+    known: &Known,
+    as_json: bool,
+) -> Result<(), Failure> {
+    if as_json {
+        output::json(&json!({"event": "plan", "plan": digest.to_string(),
+            "set": resolved.summary.set, "unchanged": resolved.summary.unchanged,
+            "refused": resolved.summary.refused, "removed": resolved.summary.removed,
+            "lost": resolved.summary.lost, "bytes_to_copy": resolved.summary.bytes_to_copy,
+            "findings": resolved.findings.iter().map(|finding| known.json_remote(finding)).collect::<Vec<_>>()}))?;
+    } else {
+        output::line(text(resolved, digest, known))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn verdict(not_done: u64) -> Verdict {
     if not_done == 0 {
         Verdict::Done
     } else {
@@ -153,11 +145,19 @@ pub(crate) async fn resolve(
     options: v1::PlanOptions,
 ) -> Result<Resolved, Failure> {
     let requests = upload(dir, options)?;
-    let mut events = client
+    let events = client
         .plan(futures::stream::iter(requests))
         .await
         .map_err(|status| connect::refused(coordinator, &status))?
         .into_inner();
+    collect(events, coordinator).await
+}
+
+/// Collects what is told of a plan.
+pub(crate) async fn collect(
+    mut events: tonic::Streaming<v1::PlanEvent>,
+    coordinator: &str,
+) -> Result<Resolved, Failure> {
     let mut resolved = Resolved::default();
     let mut progress = Progress::new("reading staging", false);
     let mut summary = None;
@@ -180,123 +180,6 @@ pub(crate) async fn resolve(
         Failure::Failed("the coordinator ended the plan without a summary; try again".into())
     })?;
     Ok(resolved)
-}
-
-/// Follows an operation to its end. A broken stream is taken up again: the
-/// operation goes on without us.
-async fn follow(
-    client: &mut PromotionClient<connect::Connection>,
-    coordinator: &str,
-    operation: String,
-    json: bool,
-) -> Result<v1::OperationDone, Failure> {
-    let mut told: BTreeMap<String, String> = BTreeMap::new();
-    let mut progress = Progress::new("copying", true);
-    let mut backoff = landfall_runtime::retry::Backoff::for_reconnects();
-    let started = SystemClock.now();
-    let mut last_sign = started;
-    loop {
-        let request = v1::WatchOperationRequest {
-            operation: operation.clone(),
-        };
-        let broken = match client.watch_operation(request).await {
-            Err(status) => status,
-            Ok(events) => {
-                let mut events = events.into_inner();
-                loop {
-                    match events.next().await {
-                        Some(Ok(event)) => {
-                            last_sign = SystemClock.now();
-                            if let Some(done) = tell(event, json, &mut told, &mut progress)? {
-                                progress.finish();
-                                return Ok(done);
-                            }
-                        }
-                        Some(Err(status)) => break status,
-                        None => break tonic::Status::unavailable("the stream ended early"),
-                    }
-                }
-            }
-        };
-        let silent = SystemClock.now().saturating_duration_since(last_sign);
-        if !landfall_proto::status::is_transient(&broken) || silent > PATIENCE {
-            return Err(match connect::refused(coordinator, &broken) {
-                Failure::Failed(why) => Failure::Failed(format!(
-                    "operation {operation} goes on, but cannot be followed: {why}"
-                )),
-                other @ (Failure::Usage(_) | Failure::Interrupted(_)) => other,
-            });
-        }
-        progress.note("the coordinator is out of reach; the operation goes on, waiting");
-        tokio::time::sleep(backoff.next_delay()).await;
-    }
-}
-
-/// How long a coordinator may be away while its operation is followed.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
-
-/// Shows one event; returns the last one.
-fn tell(
-    event: v1::OperationEvent,
-    json: bool,
-    told: &mut BTreeMap<String, String>,
-    progress: &mut Progress,
-) -> Result<Option<v1::OperationDone>, Failure> {
-    match event.kind {
-        Some(operation_event::Kind::Outcome(outcome)) => {
-            // After a reconnect the stream begins anew.
-            if told.insert(outcome.name.clone(), outcome.outcome.clone())
-                == Some(outcome.outcome.clone())
-            {
-                return Ok(None);
-            }
-            if json {
-                output::json(&json!({"event": "entry", "name": outcome.name,
-                    "digest": Digest::try_from_slice(&outcome.digest).ok().map(|digest| digest.to_string()),
-                    "outcome": outcome.outcome, "detail": outcome.detail}))?;
-            } else if !matches!(outcome.outcome.as_str(), "present" | "copied") {
-                progress.note(&format!(
-                    "{}: {}: {}",
-                    outcome.outcome, outcome.name, outcome.detail
-                ));
-            }
-        }
-        Some(operation_event::Kind::Progress(now)) => {
-            progress.set(now.bytes_done, now.bytes_total, SystemClock.now());
-            if json {
-                output::json(&json!({"event": "progress", "bytes_done": now.bytes_done,
-                    "bytes_total": now.bytes_total, "entries_done": now.entries_done,
-                    "entries_total": now.entries_total}))?;
-            }
-        }
-        Some(operation_event::Kind::Done(done)) => {
-            if json {
-                output::json(&json!({"event": "done", "operation": done.operation,
-                    "revision": done.revision, "present": done.present, "copied": done.copied,
-                    "lost": done.lost, "refused": done.refused, "failed": done.failed,
-                    "removed": done.removed, "error": done.error}))?;
-            } else {
-                output::line(format!(
-                    "operation {}: {} copied, {} present, {} removed, {} lost, {} refused, {} failed; {}",
-                    done.operation,
-                    done.copied,
-                    done.present,
-                    done.removed,
-                    done.lost,
-                    done.refused,
-                    done.failed,
-                    if done.revision == 0 {
-                        "nothing new to publish".to_owned()
-                    } else {
-                        format!("published as revision {}", done.revision)
-                    }
-                ))?;
-            }
-            return Ok(Some(done));
-        }
-        None => {}
-    }
-    Ok(None)
 }
 
 /// The commit that the manifests are at, if they are in a git checkout.

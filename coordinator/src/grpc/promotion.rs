@@ -9,7 +9,7 @@ use landfall_promotion::Finding;
 use landfall_proto::model;
 use landfall_proto::status::to_status;
 use landfall_proto::v1::{self, operation_event, plan_event, promotion_server};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -17,6 +17,7 @@ use super::{Shared, projects, trace, upload, withdraw};
 use crate::principal::Action;
 use crate::promote::operation::{Confirmed, Progress};
 use crate::promote::plan::{Event, Summary, Wish};
+use crate::promote::revert;
 use crate::state::operations as rows;
 
 /// Plan events that may wait for the transport.
@@ -50,9 +51,7 @@ impl promotion_server::Promotion for Service {
         request: Request<Streaming<v1::PlanRequest>>,
     ) -> Result<Response<Self::PlanStream>, Status> {
         let admitted = self.shared.gate.admit(&request, Action::Plan)?;
-        let slot = Arc::clone(&self.plans)
-            .try_acquire_owned()
-            .map_err(|_| Status::resource_exhausted("other plans are being made; try again"))?;
+        let slot = self.plan_slot()?;
         let upload = upload::receive(request.into_inner(), &self.shared.limits);
         let (options, tree) = self.shared.unless_stopping(upload).await?;
         let wish = Wish {
@@ -63,23 +62,32 @@ impl promotion_server::Promotion for Service {
             allow_mass_change: options.allow_mass_change,
             scope: admitted.scope,
         };
-        let (sender, events) = mpsc::channel(PLAN_EVENTS);
         let planner = self.shared.planner.clone();
-        let shutdown = self.shared.shutdown.clone();
-        let work = async move {
-            let _slot = slot;
-            match shutdown.unless_requested(planner.plan(wish, sender)).await {
-                None => Err(Status::unavailable("the coordinator is stopping")),
-                Some(result) => result.map_err(|error| to_status(&error)),
-            }
+        Ok(self.plan_stream(slot, |events| async move {
+            let planned = planner.plan(wish, events).await;
+            planned.map_err(|error| to_status(&error))
+        }))
+    }
+
+    type PlanRevertStream = BoxStream<'static, Result<v1::PlanEvent, Status>>;
+
+    async fn plan_revert(
+        &self,
+        request: Request<v1::PlanRevertRequest>,
+    ) -> Result<Response<Self::PlanRevertStream>, Status> {
+        let admitted = self.shared.gate.admit(&request, Action::Revert)?;
+        let slot = self.plan_slot()?;
+        let request = request.into_inner();
+        let wish = revert::Wish {
+            revision: request.revision,
+            project: request.project,
+            scope: admitted.scope,
         };
-        // The work runs as the stream is read, and is dropped with it. Events
-        // first, so that none is lost behind an error.
-        let failure = futures::stream::once(work)
-            .filter_map(|result| std::future::ready(result.err().map(Err)));
-        let events = ReceiverStream::new(events).map(|event| Ok(event_to_wire(event)));
-        let stream = select_with_strategy(events, failure, |()| PollNext::Left);
-        Ok(Response::new(stream.boxed()))
+        let planner = self.shared.planner.clone();
+        Ok(self.plan_stream(slot, |events| async move {
+            let planned = planner.revert(wish, events).await;
+            planned.map_err(|error| to_status(&error))
+        }))
     }
 
     async fn promote(
@@ -185,6 +193,45 @@ impl promotion_server::Promotion for Service {
                 .map(|operation| listed(operation_to_wire(operation)))
                 .collect(),
         }))
+    }
+}
+
+impl Service {
+    #[allow(
+        clippy::result_large_err,
+        reason = "tonic's handlers return its Status, however large"
+    )]
+    fn plan_slot(&self) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.plans)
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted("other plans are being made; try again"))
+    }
+
+    /// What `make` tells, as it tells it. The work runs as the stream is read, and
+    /// is dropped with it.
+    fn plan_stream<W>(
+        &self,
+        slot: OwnedSemaphorePermit,
+        make: impl FnOnce(mpsc::Sender<Event>) -> W,
+    ) -> Response<BoxStream<'static, Result<v1::PlanEvent, Status>>>
+    where
+        W: Future<Output = Result<(), Status>> + Send + 'static,
+    {
+        let (sender, events) = mpsc::channel(PLAN_EVENTS);
+        let shutdown = self.shared.shutdown.clone();
+        let making = make(sender);
+        let work = async move {
+            let _slot = slot;
+            let stopping = || Err(Status::unavailable("the coordinator is stopping"));
+            let made = shutdown.unless_requested(making).await;
+            made.unwrap_or_else(stopping)
+        };
+        // Events first, so that none is lost behind an error.
+        let failure = futures::stream::once(work)
+            .filter_map(|result| std::future::ready(result.err().map(Err)));
+        let events = ReceiverStream::new(events).map(|event| Ok(event_to_wire(event)));
+        let stream = select_with_strategy(events, failure, |()| PollNext::Left);
+        Response::new(stream.boxed())
     }
 }
 
@@ -325,21 +372,6 @@ fn operation_to_wire(operation: rows::Operation) -> v1::Operation {
         source: operation.start.source,
         plan: model::digest_to_wire(&operation.start.plan),
         result,
-    }
-}
-
-/// An operation among many: its texts are cut, so that the longest list still is
-/// an answer that a client takes.
-fn listed(operation: v1::Operation) -> v1::Operation {
-    v1::Operation {
-        who: cut(operation.who, MAX_SOURCE_BYTES),
-        why: cut(operation.why, MAX_LISTED_BYTES),
-        source: cut(operation.source, MAX_SOURCE_BYTES),
-        result: operation.result.map(|done| v1::OperationDone {
-            error: cut(done.error, MAX_LISTED_BYTES),
-            ..done
-        }),
-        ..operation
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::tokens::tests::with;
 
-const ALL: [Action; 12] = [
+const ALL: [Action; 13] = [
     Action::ReadCatalog,
     Action::ReadRouting,
     Action::ReportProbes,
@@ -9,6 +9,7 @@ const ALL: [Action; 12] = [
     Action::Plan,
     Action::Promote,
     Action::Withdraw,
+    Action::Revert,
     Action::Reinstate,
     Action::ApplyProjects,
     Action::ReadOperations,
@@ -87,7 +88,7 @@ async fn a_token_has_exactly_its_roles_also_on_this_machine() {
         for action in ALL {
             let expected = match action {
                 Action::ReadCatalog | Action::ReadOperations | Action::ReadFleet => &view,
-                Action::Plan | Action::Promote | Action::Withdraw => &promote,
+                Action::Plan | Action::Promote | Action::Withdraw | Action::Revert => &promote,
                 Action::ReadRouting
                 | Action::ReportProbes
                 | Action::BeMirror

@@ -411,7 +411,12 @@ fn refusals(
 ) -> Vec<Decision> {
     let set = asked.set.iter().map(|(name, project, kind)| {
         let differs = differing.get(&(project.clone(), *kind)).cloned();
-        differs.or_else(|| bounds.setting(name, project, scope).err())
+        // A way back belongs to no manifest: the name alone is judged.
+        let is_revert = project.is_empty();
+        differs.or_else(|| match is_revert {
+            true => bounds.touching(name, scope).err(),
+            false => bounds.setting(name, project, scope).err(),
+        })
     });
     let removed = asked.removed.iter().map(|name| {
         let differs = differing.values().next().cloned();

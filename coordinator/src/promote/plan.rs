@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use landfall_catalog::{Catalog, Digest, Name};
 use landfall_content::StoreError;
+use landfall_log::LogReader;
 use landfall_promotion::{
     Asked, EntryState, Finding, MutableNames, Neighbour, Parsed, Plan, PlanOptions, ProductionRule,
     Project, Tree, parse, plan,
@@ -112,11 +113,20 @@ pub(crate) struct Summary {
     pub(crate) bytes_to_copy: u64,
 }
 
+/// What a plan says of what is not in its entries.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    pub(super) projects: u64,
+    pub(super) entries: u64,
+    pub(super) unchanged: u64,
+}
+
 /// Makes plans; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Planner {
     pub(crate) state: State,
     pub(crate) catalog: SharedCatalog,
+    pub(crate) log: LogReader,
     pub(crate) resolver: Resolver,
     pub(crate) rules: Arc<Vec<ProductionRule>>,
     /// Names that may move.
@@ -176,13 +186,30 @@ impl Planner {
             brake::stop_mass_loss(&mut resolution, &unchanged);
         }
         let unchanged = unchanged.len() as u64;
+        let told = Told {
+            projects: projects as u64,
+            entries: entries as u64,
+            unchanged,
+        };
+        self.conclude(resolution, told, halves, events).await
+    }
+
+    /// Remembers a resolved plan, and tells of it.
+    pub(super) async fn conclude(
+        &self,
+        resolution: Resolution,
+        told: Told,
+        halves: Vec<Half>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<(), PlanError> {
         for finding in &resolution.findings {
             tell(&events, Event::Finding(finding.clone())).await?;
         }
+        let unchanged = told.unchanged;
         let mut summary = Summary {
             plan: self.remember(&resolution, unchanged, halves).await?,
-            projects: projects as u64,
-            entries: entries as u64,
+            projects: told.projects,
+            entries: told.entries,
             set: 0,
             unchanged,
             refused: 0,

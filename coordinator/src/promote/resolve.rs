@@ -373,6 +373,20 @@ impl Resolver {
 
     /// Which objects the origin holds. A registry has them in repositories, and
     /// is asked for each when a plan is executed.
+    /// Which of these objects the origin does not hold. A registry is asked when
+    /// a plan is executed; until then it is thought to hold all.
+    pub(super) async fn gone(
+        &self,
+        objects: &[(Digest, u64)],
+    ) -> Result<HashSet<Digest>, StoreError> {
+        if matches!(self.store, Store::Registry(_)) {
+            return Ok(HashSet::new());
+        }
+        let held = self.store_has(objects).await?;
+        let gone = objects.iter().zip(held).filter(|(_, held)| !held);
+        Ok(gone.map(|((digest, _), _)| *digest).collect())
+    }
+
     async fn store_has(&self, objects: &[(Digest, u64)]) -> Result<Vec<bool>, StoreError> {
         if matches!(self.store, Store::Registry(_)) {
             return Ok(vec![false; objects.len()]);

@@ -81,7 +81,7 @@ async fn world(folders: &Folders) -> Running {
     coordinator
 }
 
-async fn token(coordinator: &Running, role: &str) -> String {
+pub(super) async fn token(coordinator: &Running, role: &str) -> String {
     let request = v1::CreateTokenRequest {
         roles: vec![role.into()],
         ttl_seconds: 0,

@@ -12,7 +12,7 @@ use landfall_runtime::{OnError, Shutdown, Tasks};
 use tokio::sync::oneshot;
 use tonic::service::{Interceptor, interceptor::InterceptedService};
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 
 use crate::config::{Config, Limits, Listen, MirrorPolicy, Origin, ServesPolicy};
 use crate::promote::staging::StagingRule;
@@ -175,22 +175,13 @@ impl Running {
 
     /// Plans the manifests below `tree`.
     pub(super) async fn plan(&self, tree: &Path, options: v1::PlanOptions) -> Planned {
-        let mut events = self
+        let events = self
             .promotion()
             .plan(futures::stream::iter(upload(tree, options)))
             .await
             .unwrap()
             .into_inner();
-        let mut planned = Planned::default();
-        while let Some(event) = events.message().await.unwrap() {
-            match event.kind.unwrap() {
-                plan_event::Kind::Finding(finding) => planned.findings.push(finding),
-                plan_event::Kind::Entry(entry) => planned.entries.push(entry),
-                plan_event::Kind::Summary(summary) => planned.summary = Some(summary),
-                plan_event::Kind::Progress(_) => {}
-            }
-        }
-        planned
+        Planned::collect(events).await
     }
 
     /// Executes a plan to its end.
@@ -255,6 +246,19 @@ pub(super) struct Planned {
 }
 
 impl Planned {
+    pub(super) async fn collect(mut events: Streaming<v1::PlanEvent>) -> Self {
+        let mut planned = Self::default();
+        while let Some(event) = events.message().await.unwrap() {
+            match event.kind.unwrap() {
+                plan_event::Kind::Finding(finding) => planned.findings.push(finding),
+                plan_event::Kind::Entry(entry) => planned.entries.push(entry),
+                plan_event::Kind::Summary(summary) => planned.summary = Some(summary),
+                plan_event::Kind::Progress(_) => {}
+            }
+        }
+        planned
+    }
+
     pub(super) fn summary(&self) -> &v1::PlanSummary {
         self.summary.as_ref().expect("a plan ends with its summary")
     }

@@ -1,0 +1,167 @@
+//! Executing a plan that was confirmed, and following it to its end.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use landfall_catalog::Digest;
+use landfall_proto::v1::{self, operation_event, promotion_client::PromotionClient};
+use landfall_runtime::{Clock, SystemClock, telemetry};
+use serde_json::json;
+
+use crate::{
+    connect,
+    failure::Failure,
+    output::{self, progress::Progress},
+};
+
+/// Whether the plan is the one that was confirmed; an empty text confirms any.
+pub(crate) fn check_confirmed(confirmed: &str, digest: &Digest) -> Result<(), Failure> {
+    if confirmed.is_empty() || confirmed == digest.to_string() {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!(
+        "the plan is {digest} now, not {confirmed}: the manifests, the catalog or staging have changed; look at the new plan"
+    )))
+}
+
+/// Has a plan executed, and follows it to its end.
+pub(crate) async fn execute(
+    client: &mut PromotionClient<connect::Connection>,
+    coordinator: &str,
+    request: v1::PromoteRequest,
+    json: bool,
+) -> Result<v1::OperationDone, Failure> {
+    let mut request = tonic::Request::new(request);
+    telemetry::inject_trace_parent_into(request.metadata_mut());
+    let operation = client
+        .promote(request)
+        .await
+        .map_err(|status| connect::refused(coordinator, &status))?
+        .into_inner()
+        .operation;
+    let done = follow(client, coordinator, operation, json).await?;
+    if done.error.is_empty() {
+        return Ok(done);
+    }
+    Err(Failure::Failed(format!(
+        "operation {} was not finished: {}",
+        done.operation, done.error
+    )))
+}
+
+/// Follows an operation to its end. A broken stream is taken up again: the
+/// operation goes on without us.
+async fn follow(
+    client: &mut PromotionClient<connect::Connection>,
+    coordinator: &str,
+    operation: String,
+    json: bool,
+) -> Result<v1::OperationDone, Failure> {
+    let mut told: BTreeMap<String, String> = BTreeMap::new();
+    let mut progress = Progress::new("copying", true);
+    let mut backoff = landfall_runtime::retry::Backoff::for_reconnects();
+    let started = SystemClock.now();
+    let mut last_sign = started;
+    loop {
+        let request = v1::WatchOperationRequest {
+            operation: operation.clone(),
+        };
+        let broken = match client.watch_operation(request).await {
+            Err(status) => status,
+            Ok(events) => {
+                let mut events = events.into_inner();
+                loop {
+                    match events.next().await {
+                        Some(Ok(event)) => {
+                            last_sign = SystemClock.now();
+                            if let Some(done) = tell(event, json, &mut told, &mut progress)? {
+                                progress.finish();
+                                return Ok(done);
+                            }
+                        }
+                        Some(Err(status)) => break status,
+                        None => break tonic::Status::unavailable("the stream ended early"),
+                    }
+                }
+            }
+        };
+        let silent = SystemClock.now().saturating_duration_since(last_sign);
+        if !landfall_proto::status::is_transient(&broken) || silent > PATIENCE {
+            return Err(match connect::refused(coordinator, &broken) {
+                Failure::Failed(why) => Failure::Failed(format!(
+                    "operation {operation} goes on, but cannot be followed: {why}"
+                )),
+                other @ (Failure::Usage(_) | Failure::Interrupted(_)) => other,
+            });
+        }
+        progress.note("the coordinator is out of reach; the operation goes on, waiting");
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+}
+
+/// How long a coordinator may be away while its operation is followed.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Shows one event; returns the last one.
+fn tell(
+    event: v1::OperationEvent,
+    json: bool,
+    told: &mut BTreeMap<String, String>,
+    progress: &mut Progress,
+) -> Result<Option<v1::OperationDone>, Failure> {
+    match event.kind {
+        Some(operation_event::Kind::Outcome(outcome)) => {
+            // After a reconnect the stream begins anew.
+            if told.insert(outcome.name.clone(), outcome.outcome.clone())
+                == Some(outcome.outcome.clone())
+            {
+                return Ok(None);
+            }
+            if json {
+                output::json(&json!({"event": "entry", "name": outcome.name,
+                    "digest": Digest::try_from_slice(&outcome.digest).ok().map(|digest| digest.to_string()),
+                    "outcome": outcome.outcome, "detail": outcome.detail}))?;
+            } else if !matches!(outcome.outcome.as_str(), "present" | "copied") {
+                progress.note(&format!(
+                    "{}: {}: {}",
+                    outcome.outcome, outcome.name, outcome.detail
+                ));
+            }
+        }
+        Some(operation_event::Kind::Progress(now)) => {
+            progress.set(now.bytes_done, now.bytes_total, SystemClock.now());
+            if json {
+                output::json(&json!({"event": "progress", "bytes_done": now.bytes_done,
+                    "bytes_total": now.bytes_total, "entries_done": now.entries_done,
+                    "entries_total": now.entries_total}))?;
+            }
+        }
+        Some(operation_event::Kind::Done(done)) => {
+            if json {
+                output::json(&json!({"event": "done", "operation": done.operation,
+                    "revision": done.revision, "present": done.present, "copied": done.copied,
+                    "lost": done.lost, "refused": done.refused, "failed": done.failed,
+                    "removed": done.removed, "error": done.error}))?;
+            } else {
+                output::line(format!(
+                    "operation {}: {} copied, {} present, {} removed, {} lost, {} refused, {} failed; {}",
+                    done.operation,
+                    done.copied,
+                    done.present,
+                    done.removed,
+                    done.lost,
+                    done.refused,
+                    done.failed,
+                    if done.revision == 0 {
+                        "nothing new to publish".to_owned()
+                    } else {
+                        format!("published as revision {}", done.revision)
+                    }
+                ))?;
+            }
+            return Ok(Some(done));
+        }
+        None => {}
+    }
+    Ok(None)
+}

@@ -1,0 +1,119 @@
+//! `landfall wait`: until enough mirrors have the names of a revision.
+
+use std::time::Duration;
+
+use landfall_proto::v1;
+use landfall_runtime::{Clock, SystemClock};
+use serde_json::json;
+
+use super::status;
+use crate::{
+    args::WaitArgs,
+    failure::{Failure, Verdict},
+    output::{self, progress::Progress},
+};
+
+/// How often the coordinator is asked.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// How many of the active mirrors have the names of a revision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Ready {
+    ready: u64,
+    active: u64,
+}
+
+impl Ready {
+    fn count(status: &v1::ListMirrorsResponse, revision: u64) -> Self {
+        let is_active = |mirror: &&v1::MirrorStatus| {
+            let state = mirror.mirror.as_ref().map(v1::Mirror::state);
+            state == Some(v1::MirrorState::Active)
+        };
+        let active = status.mirrors.iter().filter(is_active);
+        active.fold(Self::default(), |counted, mirror| Self {
+            ready: counted.ready + u64::from(mirror.names_revision >= revision),
+            active: counted.active + 1,
+        })
+    }
+
+    /// No mirror at all is never enough.
+    const fn is_enough(self, percent: u8) -> bool {
+        self.active > 0 && self.ready * 100 >= self.active * percent as u64
+    }
+}
+
+pub(crate) async fn run(args: WaitArgs) -> Result<Verdict, Failure> {
+    let begun = SystemClock.now();
+    let mut progress = Progress::new("mirrors ready", false);
+    loop {
+        // Out of reach for a moment is no reason to give up.
+        let (ready, trouble) = match status::fetch(&args.coordinator.coordinator).await {
+            Ok(status) => (Ready::count(&status, args.revision), None),
+            Err(Failure::Failed(why)) => (Ready::default(), Some(why)),
+            Err(failure @ (Failure::Usage(_) | Failure::Interrupted(_))) => return Err(failure),
+        };
+        let now = SystemClock.now();
+        progress.set(ready.ready, ready.active, now);
+        let is_enough = ready.is_enough(args.ready);
+        let waited = now.saturating_duration_since(begun);
+        if !is_enough && waited < args.timeout {
+            tokio::time::sleep(EVERY.min(args.timeout - waited)).await;
+            continue;
+        }
+        progress.finish();
+        let Ready { ready, active } = ready;
+        if args.json {
+            output::json(&json!({"revision": args.revision, "done": is_enough,
+                "ready": ready, "mirrors": active, "seconds": waited.as_secs()}))?;
+        } else {
+            output::line(format!(
+                "{ready} of {active} active mirrors have revision {}",
+                args.revision
+            ))?;
+        }
+        return match (is_enough, trouble) {
+            (true, _) => Ok(Verdict::Done),
+            (false, Some(why)) => Err(Failure::Failed(why)),
+            (false, None) => Ok(Verdict::Incomplete),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mirror(state: v1::MirrorState, names_revision: u64) -> v1::MirrorStatus {
+        v1::MirrorStatus {
+            mirror: Some(v1::Mirror {
+                state: state.into(),
+                ..v1::Mirror::default()
+            }),
+            names_revision,
+            ..v1::MirrorStatus::default()
+        }
+    }
+
+    #[test]
+    fn only_active_mirrors_count_and_none_is_not_enough() {
+        let status = v1::ListMirrorsResponse {
+            mirrors: vec![
+                mirror(v1::MirrorState::Active, 5),
+                mirror(v1::MirrorState::Active, 4),
+                mirror(v1::MirrorState::Active, 6),
+                mirror(v1::MirrorState::Quarantined, 9),
+            ],
+            ..v1::ListMirrorsResponse::default()
+        };
+        let ready = Ready::count(&status, 5);
+        assert_eq!(
+            ready,
+            Ready {
+                ready: 2,
+                active: 3
+            }
+        );
+        assert!(ready.is_enough(66) && !ready.is_enough(67));
+        assert!(!Ready::default().is_enough(1));
+    }
+}
