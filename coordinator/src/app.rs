@@ -245,6 +245,10 @@ async fn start(
         state: state.clone(),
         rules: Arc::clone(&rules),
     };
+    let hiding = withdrawals.clone();
+    tasks.spawn("withheld", OnError::Log, async move {
+        hiding.hide_all().await;
+    });
     let planner = Planner {
         state,
         catalog: catalog.clone(),

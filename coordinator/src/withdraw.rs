@@ -6,6 +6,7 @@
 
 mod choice;
 mod decide;
+mod sight;
 
 use std::sync::Arc;
 
@@ -204,14 +205,22 @@ impl Withdrawals {
         let (reply, done) = oneshot::channel();
         let this = self.clone();
         self.tasks.spawn("withdrawal", OnError::Log, async move {
+            let (way, objects) = (wish.way, change.objects.clone());
+            let done = this.commit(wish, change).await;
+            // What is withdrawn now, also if this was not to be.
+            this.hide(&objects).await;
+            if way == Way::Reinstate && done.is_ok() {
+                this.show(&objects).await;
+            }
             // The caller may be gone.
-            let _ = reply.send(this.commit(wish, change).await);
+            let _ = reply.send(done);
         });
         done.await.map_err(|_| ChangeError::Stopping)?
     }
 
     async fn commit(&self, wish: Wish, change: Change) -> Result<Changed, ChangeError> {
         if wish.way == Way::Reinstate {
+            self.bring_back(&change.objects).await?;
             self.check_bytes(&change).await?;
         }
         let now = self.clock.unix_seconds();
@@ -277,26 +286,30 @@ impl Withdrawals {
     /// A name whose bytes are nowhere must not come back.
     async fn check_bytes(&self, change: &Change) -> Result<(), ChangeError> {
         let items: Vec<_> = self.catalog.read(|catalog| {
-            let item = |digest: &Digest| {
-                let ordinal = catalog.ordinal(digest)?;
-                let object = catalog.object(ordinal)?;
-                let mut repositories = catalog.repositories();
-                Some(Item {
-                    digest: *digest,
-                    size: object.size(),
-                    media_type: object.media_type().clone(),
-                    repository: repositories
-                        .find(|repository| catalog.contains(repository.as_str(), ordinal))
-                        .cloned(),
-                })
-            };
-            change.objects.iter().filter_map(item).collect()
+            let objects = change.objects.iter();
+            objects.filter_map(|digest| item(catalog, digest)).collect()
         });
         let held = self.store.held(items.clone()).await?;
         let gone = items.into_iter().zip(held).find(|(_, held)| !held);
         let gone = gone.map(|(item, _)| item.digest);
         gone.map_or(Ok(()), |digest| Err(ChangeError::BytesGone(digest)))
     }
+}
+
+/// What the origin's store has to know of an object: it is in some repository, or
+/// in none.
+fn item(catalog: &Catalog, digest: &Digest) -> Option<Item> {
+    let ordinal = catalog.ordinal(digest)?;
+    let object = catalog.object(ordinal)?;
+    let mut repositories = catalog.repositories();
+    Some(Item {
+        digest: *digest,
+        size: object.size(),
+        media_type: object.media_type().clone(),
+        repository: repositories
+            .find(|repository| catalog.contains(repository.as_str(), ordinal))
+            .cloned(),
+    })
 }
 
 fn decide(catalog: &Catalog, way: Way, choice: &Choice) -> Result<Change, ChangeError> {

@@ -85,6 +85,21 @@ fn a_promotion_into_a_bucket_is_served_by_the_bucket_and_fills_a_mirror() {
 
     let again = cluster.promote();
     assert_eq!(again["copied"], 0, "{again}");
+
+    // What is withdrawn is out of the bucket's sight, and comes back whole.
+    let hex = large.trim_start_matches("sha256:");
+    let places = [
+        format!("{base}/binaries/test/large"),
+        format!("{base}/blobs/sha256/{hex}"),
+    ];
+    for (command, status) in [("withdraw", 404), ("reinstate", 200)] {
+        let name = "binaries/test/large";
+        stdout(&mut cluster.command(&[command, name, "--reason", "test", "--json"]));
+        for url in &places {
+            assert_eq!(curl_status(url, &[]), Ok(status), "{command}: {url}");
+        }
+    }
+    assert_eq!(fetched(&cluster, &places[0], &[]).0, large);
 }
 
 /// The digest of what lies at `url`, and where it was in the end.

@@ -82,8 +82,9 @@ async fn a_directory_keeps_every_promise() {
 
 #[tokio::test]
 async fn a_bucket_in_memory_keeps_every_promise() {
-    let memory = Arc::new(InMemory::new());
-    claims::all(&Ground::object_store(memory, true)).await;
+    let ground = Ground::object_store(Arc::new(InMemory::new()), true);
+    claims::all(&ground).await;
+    special::what_is_withheld_is_found_by_nobody_until_it_is_restored(&ground).await;
 }
 
 #[tokio::test]
@@ -100,6 +101,7 @@ async fn an_s3_bucket_keeps_every_promise() {
     let peer = Peer::s3().await;
     let ground = Ground::peer(&peer);
     claims::all(&ground).await;
+    special::what_is_withheld_is_found_by_nobody_until_it_is_restored(&ground).await;
     special::leftovers_of_a_killed_writer_are_aborted(&ground, &peer).await;
 }
 
@@ -107,14 +109,18 @@ async fn an_s3_bucket_keeps_every_promise() {
 async fn a_google_bucket_keeps_every_promise() {
     landfall_runtime::install_crypto();
     let (peer, _translator) = Peer::google().await;
-    claims::all(&Ground::peer(&peer)).await;
+    let ground = Ground::peer(&peer);
+    claims::all(&ground).await;
+    special::what_is_withheld_is_found_by_nobody_until_it_is_restored(&ground).await;
 }
 
 #[tokio::test]
 async fn an_azure_bucket_keeps_every_promise() {
     landfall_runtime::install_crypto();
     let peer = Peer::azure().await;
-    claims::all(&Ground::peer(&peer)).await;
+    let ground = Ground::peer(&peer);
+    claims::all(&ground).await;
+    special::what_is_withheld_is_found_by_nobody_until_it_is_restored(&ground).await;
 }
 
 #[tokio::test]

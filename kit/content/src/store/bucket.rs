@@ -6,6 +6,7 @@
 //! <path>                           published files, as objects of their own
 //! .landfall/pieces/<hex>           piece lists, by the hex digest of the object
 //! .landfall/uploads/<owner>/<hex>  uploads under way of one owner
+//! .landfall/withheld/<hex>         objects that nobody is to find for now
 //! ```
 //!
 //! A commit is the last request of a write, made only when every byte hashed to
@@ -297,12 +298,53 @@ impl BucketStore {
             return Err(StoreError::NotFound(item.digest));
         }
         let media_type = media_type_of(path).unwrap_or_else(|| item.media_type.clone());
-        if media_type == item.media_type && item.size <= MOST_COPIED {
-            let from = self.blob_key(&item.digest);
-            let copied = self.inner.store.copy(&from, &key).await;
-            return copied.map_err(remote("copy to", &key));
+        self.copy(self.blob_key(&item.digest), key, item, media_type)
+            .await
+    }
+
+    /// Keeps the object where nobody looks for it; false if it was not there.
+    /// What lies at paths is not touched.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Remote`].
+    pub async fn withhold(&self, item: &Item) -> Result<bool, StoreError> {
+        let (seen, aside) = (self.blob_key(&item.digest), self.withheld_key(&item.digest));
+        self.move_object(seen, aside, item).await
+    }
+
+    /// Undoes [`Self::withhold`]; false if the object was not withheld.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Remote`].
+    pub async fn restore(&self, item: &Item) -> Result<bool, StoreError> {
+        let (seen, aside) = (self.blob_key(&item.digest), self.withheld_key(&item.digest));
+        self.move_object(aside, seen, item).await
+    }
+
+    async fn move_object(&self, from: Path, to: Path, item: &Item) -> Result<bool, StoreError> {
+        if !self.has_key(&from, item.size).await? {
+            return Ok(false);
         }
-        self.copy_through(key, item, media_type).await
+        let media_type = item.media_type.clone();
+        self.copy(from.clone(), to, item, media_type).await?;
+        self.remove_key(&from).await
+    }
+
+    /// Copies an object to where it is called `media_type`.
+    async fn copy(
+        &self,
+        from: Path,
+        to: Path,
+        item: &Item,
+        media_type: MediaType,
+    ) -> Result<(), StoreError> {
+        if media_type == item.media_type && item.size <= MOST_COPIED {
+            let copied = self.inner.store.copy(&from, &to).await;
+            return copied.map_err(remote("copy to", &to));
+        }
+        self.copy_through(from, to, item, media_type).await
     }
 
     /// Removes the file at `path`; nothing happens if it is not there.
@@ -330,11 +372,11 @@ impl BucketStore {
     /// Copies an object by way of this machine, looking at it once more.
     async fn copy_through(
         &self,
+        from: Path,
         key: Path,
         item: &Item,
         media_type: MediaType,
     ) -> Result<(), StoreError> {
-        let from = self.blob_key(&item.digest);
         let mut stream = self.get(&item.digest, &from).await?.into_stream();
         let target = Target {
             bucket: self.clone(),
@@ -490,6 +532,10 @@ impl BucketStore {
 
     fn pieces_key(&self, digest: &Digest) -> Path {
         self.key(&[".landfall", "pieces", &digest.to_hex()])
+    }
+
+    fn withheld_key(&self, digest: &Digest) -> Path {
+        self.key(&[".landfall", "withheld", &digest.to_hex()])
     }
 
     fn record_key(&self, digest: &Digest) -> Path {

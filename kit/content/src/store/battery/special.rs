@@ -69,6 +69,25 @@ pub(super) async fn leftovers_of_a_killed_writer_are_aborted(ground: &Ground, pe
     assert_eq!(uploads(peer).await, 0);
 }
 
+pub(super) async fn what_is_withheld_is_found_by_nobody_until_it_is_restored(ground: &Ground) {
+    let store = ground.open("withheld", "battery").await;
+    let Store::Bucket(bucket) = &store else {
+        panic!("this is for buckets");
+    };
+    let (bad, good) = (content(100_000), content(99_999));
+    for bytes in [&bad, &good] {
+        store.put_bytes(&item(bytes), bytes.clone()).await.unwrap();
+    }
+    assert!(bucket.withhold(&item(&bad)).await.unwrap());
+    assert!(!bucket.withhold(&item(&bad)).await.unwrap());
+    assert!(!store.has(&item(&bad)).await.unwrap());
+    assert_eq!(store.list().await.unwrap(), [(Digest::of(&good), 99_999)]);
+    assert!(bucket.restore(&item(&bad)).await.unwrap());
+    assert!(!bucket.restore(&item(&bad)).await.unwrap());
+    assert_eq!(store.read(&item(&bad), 100_000).await.unwrap(), bad);
+    assert!(store.has(&item(&good)).await.unwrap());
+}
+
 fn document(value: &Value, media_type: &str, repository: &Repository) -> (Item, Bytes) {
     let bytes = Bytes::from(value.to_string());
     let item = Item {
