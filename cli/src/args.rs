@@ -139,7 +139,7 @@ pub(crate) struct ValidateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
-    /// A root of manifests, or a folder that holds several.
+    /// A root of manifests, a folder that holds several, or one file with both halves.
     pub(crate) dir: PathBuf,
     /// Plans against this coordinator's catalog and resolves against staging;
     /// without it, against an empty catalog, offline.
@@ -168,7 +168,7 @@ pub(crate) struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PromoteArgs {
-    /// A root of manifests, or a folder that holds several.
+    /// A root of manifests, a folder that holds several, or one file with both halves.
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) coordinator: CoordinatorArgs,
