@@ -6,7 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use futures::StreamExt;
 use landfall_runtime::telemetry;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{Inner, OperationError, Progress};
 use crate::promote::compose::{Change, Proposal, compose};
@@ -14,6 +14,12 @@ use crate::promote::execute::{Missed, Placed};
 use crate::promote::orders::{Order, OrderState, Orders};
 use crate::publish::{Author, Draft, OperationRow};
 use crate::state::operations::{self as rows, Decision, EntryRow};
+
+/// Entries that are recorded in one transaction.
+const RECORDED_TOGETHER: usize = 256;
+
+/// An entry and what became of its content.
+type PlacedEntry<'a> = (&'a EntryRow, &'a Order, Result<Placed, Missed>);
 
 impl Inner {
     pub(super) async fn run(
@@ -126,20 +132,48 @@ impl Inner {
                 (order.state == OrderState::Execute).then(|| self.place(entry, order, &count))
             })
             .collect();
-        let mut placing = futures::stream::iter(to_place).buffer_unordered(self.concurrent_copies);
-        let mut proposals = Vec::new();
-        while let Some((entry, order, result)) = placing.next().await {
+        // Recorded beside the copying, together with what ended meanwhile: a
+        // write of its own for each entry would take longer than its copy.
+        let (sender, mut ended) = mpsc::channel(RECORDED_TOGETHER);
+        let placing = async move {
+            let mut placing =
+                futures::stream::iter(to_place).buffer_unordered(self.concurrent_copies);
+            while let Some(placed) = placing.next().await {
+                if sender.send(placed).await.is_err() {
+                    // The recorder failed, and says why.
+                    return;
+                }
+            }
+        };
+        let recording = async move {
+            let mut proposals = Vec::new();
+            let mut batch = Vec::new();
+            while ended.recv_many(&mut batch, RECORDED_TOGETHER).await > 0 {
+                proposals.extend(self.record(operation, batch.drain(..), feed).await?);
+            }
+            Ok::<_, OperationError>(proposals)
+        };
+        let ((), proposals) = tokio::join!(placing, recording);
+        let mut proposals = proposals?;
+        // The order in which copies happened to end is not the log's.
+        proposals.sort_by_key(|proposal| proposal.position);
+        Ok(proposals)
+    }
+
+    /// Stages what is in place, decides what failed; gives the proposals.
+    async fn record(
+        &self,
+        operation: i64,
+        ended: impl Iterator<Item = PlacedEntry<'_>>,
+        feed: &watch::Sender<Progress>,
+    ) -> Result<Vec<Proposal>, OperationError> {
+        let (mut proposals, mut staged, mut decisions) = (Vec::new(), Vec::new(), Vec::new());
+        for (entry, order, result) in ended {
             match result {
                 Ok(Placed { objects, copied }) => {
                     // An earlier run of this operation may have copied it.
                     let copied = copied || entry.staged.as_deref() == Some("copied");
-                    let staged = [(entry.position, copied)];
-                    self.state
-                        .write("stage an entry", move |tx| {
-                            rows::stage(tx, operation, &staged)
-                        })
-                        .await?;
-                    feed.send_modify(|progress| progress.entries_done += 1);
+                    staged.push((entry.position, copied));
                     proposals.push(Proposal {
                         position: entry.position,
                         name: order.name.clone(),
@@ -149,17 +183,25 @@ impl Inner {
                 }
                 Err(missed) => {
                     tracing::warn!(name = entry.name, outcome = missed.outcome(), why = %missed, "an entry cannot be promoted");
-                    let decision = Decision {
+                    decisions.push(Decision {
                         position: entry.position,
                         outcome: missed.outcome(),
                         detail: missed.to_string(),
-                    };
-                    self.decide(operation, vec![decision], feed).await?;
+                    });
                 }
             }
         }
-        // The order in which copies happened to end is not the log's.
-        proposals.sort_by_key(|proposal| proposal.position);
+        let count = (staged.len() + decisions.len()) as u64;
+        self.state
+            .write("record entries", move |tx| {
+                rows::stage(tx, operation, &staged)?;
+                if decisions.is_empty() {
+                    return Ok(());
+                }
+                rows::decide(tx, operation, &decisions)
+            })
+            .await?;
+        feed.send_modify(|progress| progress.entries_done += count);
         Ok(proposals)
     }
 
@@ -168,7 +210,7 @@ impl Inner {
         entry: &'a EntryRow,
         order: &'a Order,
         count: &(impl Fn(u64) + Send + Sync),
-    ) -> (&'a EntryRow, &'a Order, Result<Placed, Missed>) {
+    ) -> PlacedEntry<'a> {
         // What was withdrawn since the plan was made is not even copied.
         let withdrawn = self.catalog.read(|catalog| {
             order.closure.iter().find_map(|object| {
