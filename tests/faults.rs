@@ -6,3 +6,5 @@ mod frozen_peer;
 mod lying_source;
 mod mirror_killed;
 mod other_story;
+mod promotion_killed;
+mod staging;

@@ -5,9 +5,11 @@
 
 pub(crate) mod cluster;
 pub(crate) mod content;
+pub(crate) mod http;
 pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod staging;
 
 use std::{
     collections::BTreeSet,

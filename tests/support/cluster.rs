@@ -93,6 +93,8 @@ pub(crate) struct Setup {
     pub(crate) origin_url: Option<String>,
     /// The origin's store, if it is no folder of its own.
     pub(crate) origin_store: Option<String>,
+    /// More of `coordinator.toml`, at its end.
+    pub(crate) coordinator: String,
     /// Environment of all programs.
     pub(crate) env: Vec<(&'static str, String)>,
 }
@@ -132,7 +134,7 @@ impl Cluster {
                 &public,
                 &registry,
                 mirrors,
-            ),
+            ) + &setup.coordinator,
         )
         .unwrap();
         let coordinator = Program::start("coordinator", "coordinator", &coordinator, &setup.env);

@@ -306,7 +306,9 @@ impl Resolver {
                 });
             }
             Err(Reading::Transient(why)) => return Ok(Found::Unread(why)),
-            Err(Reading::Final(why)) => return Ok(Found::Refused(why)),
+            Err(Reading::Final(why)) => {
+                return Ok(Found::Refused(at_host(&source.host_name, why)));
+            }
         };
         if let Some(found) = self.look_for_blobs(source, &closure.objects).await? {
             return Ok(found);
@@ -371,8 +373,6 @@ impl Resolver {
         Ok(held.into_iter().all(|held| held).then_some(closure))
     }
 
-    /// Which objects the origin holds. A registry has them in repositories, and
-    /// is asked for each when a plan is executed.
     /// Which of these objects the origin does not hold. A registry is asked when
     /// a plan is executed; until then it is thought to hold all.
     pub(super) async fn gone(
@@ -387,6 +387,8 @@ impl Resolver {
         Ok(gone.map(|((digest, _), _)| *digest).collect())
     }
 
+    /// Which objects the origin holds. A registry has them in repositories, and
+    /// is asked for each when a plan is executed.
     async fn store_has(&self, objects: &[(Digest, u64)]) -> Result<Vec<bool>, StoreError> {
         if matches!(self.store, Store::Registry(_)) {
             return Ok(vec![false; objects.len()]);
@@ -433,6 +435,15 @@ async fn look_for_blob(source: &ImageSource, digest: Digest, size: u64) -> Optio
         ))),
         Err(Reading::Transient(why)) => Some(Found::Unread(why)),
         Err(Reading::Final(why)) => Some(Found::Refused(why)),
+    }
+}
+
+/// Names the host, if the reason does not.
+fn at_host(host: &str, why: String) -> String {
+    if why.contains(host) {
+        why
+    } else {
+        format!("{host}: {why}")
     }
 }
 
