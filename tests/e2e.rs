@@ -7,6 +7,7 @@ mod log;
 mod manifests;
 mod pre_merge;
 mod real_clients;
+mod registry_origin;
 mod revert;
 mod starting;
 mod tokens;

@@ -5,6 +5,7 @@ use std::{fs, process::Command, time::Duration};
 
 use crate::support::{
     cluster::{Cluster, PLACES, Setup},
+    content::noise,
     eventually,
     peers::{Bucket, curl_status},
     sha256sum, stdout,
@@ -23,7 +24,7 @@ fn a_promotion_into_a_bucket_is_served_by_the_bucket_and_fills_a_mirror() {
         ..Setup::default()
     });
     // Larger than one part of an upload.
-    let large = cluster.stage_file("large", &noise(20 << 20));
+    let large = cluster.stage_file("large", &noise(1, 20 << 20));
     let note = cluster.stage_file("large.sha256", large.as_bytes());
     let lie = cluster.stage_file("lie", b"what was reviewed");
     fs::write(cluster.staging().join("lie"), b"what was not used").unwrap();
@@ -121,17 +122,4 @@ fn fetched(cluster: &Cluster, url: &str, headers: &[&str]) -> (String, String) {
     }
     let from = String::from_utf8_lossy(&output.stdout).into_owned();
     (sha256sum(&file), from)
-}
-
-/// Bytes that do not repeat.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    std::iter::repeat_with(|| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(9);
-        (state >> 56).to_le_bytes()[0]
-    })
-    .take(length)
-    .collect()
 }

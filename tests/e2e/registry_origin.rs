@@ -1,0 +1,77 @@
+//! A registry as the origin: images lie there under their names, for whoever
+//! pulls from it, and the coordinator reads it through for everybody else.
+
+use std::{process::Command, time::Duration};
+
+use tempfile::TempDir;
+
+use crate::support::{
+    cluster::{Cluster, Setup},
+    content::{Layout, PROJECT},
+    eventually,
+    peers::Registry,
+    stdout,
+};
+
+#[test]
+fn a_promotion_into_a_registry_can_be_pulled_from_it_and_fills_a_mirror() {
+    let scratch = TempDir::new().unwrap();
+    let staging = Registry::start(&scratch.path().join("staging"));
+    let origin = Registry::start(&scratch.path().join("origin"));
+    let layout = Layout::new(&scratch.path().join("layout"));
+    let images =
+        [1, 2].map(|seed| layout.image(["amd64", "arm64"][seed - 1], 7, &[40_000, 9 << 20]));
+    let index = layout.index(&images);
+    let digest = layout.push(&index, &format!("{}/{PROJECT}/app:v1", staging.host));
+
+    let mut cluster = Cluster::start(Setup {
+        registry: Some(staging.host),
+        mirrors: Some(1),
+        origin_store: Some(format!("oci+http://{}/published", origin.host)),
+        ..Setup::default()
+    });
+    cluster.manifests.image("app", &digest, "v1");
+    cluster.stage_file("note", b"a registry has no files");
+    let said = cluster.promote();
+    assert_eq!(
+        (&said["copied"], &said["refused"]),
+        (&1.into(), &1.into()),
+        "{said}"
+    );
+
+    let inspected = |host: &str, repository: &str| {
+        let mut inspect = Command::new("skopeo");
+        inspect.args(["inspect", "--raw", "--tls-verify=false"]);
+        inspect.arg(format!("docker://{host}/{repository}:v1"));
+        stdout(&mut inspect)
+    };
+    let raw = inspected(&origin.host, "published/test/app");
+    assert!(raw.contains("image.index"), "{raw}");
+    assert_eq!(inspected(&cluster.public, "test/app"), raw);
+
+    cluster.wait_complete(&[0], Duration::from_secs(60));
+    cluster.agents.clear();
+    // Without a mirror the origin serves the layers too.
+    eventually("the origin takes over", Duration::from_secs(20), || {
+        let copied = scratch.path().join("copied");
+        let output = crate::support::finish(
+            Command::new("skopeo")
+                .args([
+                    "copy",
+                    "--all",
+                    "--preserve-digests",
+                    "--src-tls-verify=false",
+                ])
+                .arg(format!("docker://{}/test/app:v1", cluster.public))
+                .arg(format!("oci:{}:v1", copied.display())),
+        );
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    });
+
+    let again = cluster.promote();
+    assert_eq!((&again["copied"], &again["failed"]), (&0.into(), &0.into()));
+}
