@@ -1,5 +1,5 @@
-//! `landfall validate` and `plan`, offline: on the real Kubernetes tree where it
-//! is there, and on one that looks like it.
+//! The manifests as people give them: validated and planned offline, on the real
+//! Kubernetes tree where it is there and on one that looks like it; and promoted.
 
 use std::{
     fs,
@@ -13,8 +13,9 @@ use tempfile::TempDir;
 
 use crate::support::{
     cluster::{Cluster, Setup},
-    content::{Manifests, PROJECT},
+    content::{Layout, Manifests, PROJECT},
     finish, ok,
+    peers::Registry,
     process::landfall,
 };
 
@@ -437,4 +438,33 @@ fn a_strict_promotion_waits_for_known_faults_to_be_acknowledged() {
     let said = String::from_utf8_lossy(&promoted.stdout);
     assert!(said.contains("[malformed-digest] (acknowledged)"), "{said}");
     assert_eq!(cluster.status()["revision"], 1);
+}
+
+#[test]
+fn a_project_in_one_file_is_promoted() {
+    let dir = TempDir::new().unwrap();
+    let registry = Registry::start(&dir.path().join("registry"));
+    let layout = Layout::new(&dir.path().join("layout"));
+    let root = layout.image("amd64", 1, &[100]);
+    let digest = layout.push(&root, &format!("{}/{PROJECT}/app:v1", registry.host));
+    let cluster = Cluster::start(Setup {
+        registry: Some(registry.host.clone()),
+        mirrors: Some(0),
+        ..Setup::default()
+    });
+    let halves = cluster.manifests.dir.join("registry.k8s.io/manifests");
+    let registries = halves.join(PROJECT).join("promoter-manifest.yaml");
+    let registries = fs::read_to_string(registries).unwrap();
+    let file = dir.path().join(format!("{PROJECT}.yaml"));
+    let images = format!("images:\n- name: app\n  dmap:\n    \"{digest}\": [\"v1\"]\n");
+    fs::write(&file, registries + &images).unwrap();
+    ok(cluster
+        .command(&["promote", "--strict", "--confirm"])
+        .arg(&file));
+    let status = cluster.status();
+    assert_eq!(
+        (&status["revision"], &status["names"]),
+        (&1.into(), &1.into()),
+        "{status}"
+    );
 }
