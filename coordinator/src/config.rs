@@ -503,6 +503,25 @@ weight = 100
     }
 
     #[test]
+    fn mutable_names_are_the_operators_and_else_the_usual_ones() {
+        let name = |text: &str| text.parse().unwrap();
+        let usual = toml::from_str::<Config>(SAMPLE).unwrap().mutable;
+        let own = format!("mutable = [\"nightly*\"]\n{SAMPLE}");
+        let own = toml::from_str::<Config>(&own).unwrap().mutable;
+        for (text, by_default, by_config) in [
+            ("app:latest", true, false),
+            ("release/stable.txt", true, false),
+            ("app:nightly-1", false, true),
+            ("app:v1", false, false),
+        ] {
+            let allowed = (usual.allow(&name(text)), own.allow(&name(text)));
+            assert_eq!(allowed, (by_default, by_config), "{text}");
+        }
+        let cosign = format!("app:sha256-{}.sig", "0".repeat(64));
+        assert!(own.allow(&name(&cosign)));
+    }
+
+    #[test]
     fn mirror_names_are_those_that_agents_join_with() {
         for good in ["a", "uni-oslo", "aws.east_1", &"a".repeat(64)] {
             assert_eq!(check_mirror_name(good), Ok(()), "{good}");

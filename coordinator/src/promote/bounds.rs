@@ -155,6 +155,7 @@ pub(crate) const fn model_kind(kind: HalfKind) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::promote::orders::half_of;
 
     fn half(project: &str, kind: HalfKind, destinations: &[&str]) -> Half {
         Half {
@@ -225,5 +226,70 @@ mod tests {
                 "{name} {project} {scope:?}: {judged:?}"
             );
         }
+    }
+
+    /// The real manifests of Kubernetes, below `LANDFALL_SHARED` or `../shared`
+    /// beside the workspace, where a copy of them is at hand.
+    #[test]
+    fn no_project_of_the_real_trees_reaches_outside_its_prefixes() {
+        let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+        let shared = std::env::var_os("LANDFALL_SHARED").map_or(beside, Into::into);
+        for (root, entries) in [("registry.k8s.io", 20_000), ("artifacts", 1_000)] {
+            let root = shared.join("data/k8s.io").join(root);
+            if !root.is_dir() {
+                continue;
+            }
+            let mut tree = landfall_promotion::Tree { files: Vec::new() };
+            read(&root, &root, &mut tree);
+            let parsed = landfall_promotion::parse(&tree);
+            let halves: Vec<_> = parsed.projects.iter().map(half_of).collect();
+            let rules = [ProductionRule {
+                registries: ["us-central1", "europe-west1", "us-west1", "asia-east1"]
+                    .map(|region| format!("{region}-docker.pkg.dev/k8s-artifacts-prod/images"))
+                    .to_vec(),
+                filestores: vec!["gs://k8s-artifacts-prod/".into()],
+                ..ProductionRule::default()
+            }];
+            for rules in [&rules[..], &[]] {
+                let bounds = Bounds::new(&halves, rules);
+                let catalog = landfall_catalog::Catalog::default();
+                let plan = landfall_promotion::plan(
+                    &parsed,
+                    rules,
+                    &catalog,
+                    &landfall_promotion::PlanOptions::default(),
+                );
+                assert!(plan.set.len() > entries, "{} in {root:?}", plan.set.len());
+                for asked in &plan.set {
+                    let judged = bounds.setting(&asked.name, &asked.project, &Scope::All);
+                    assert_eq!(judged, Ok(()), "{}", asked.name);
+                }
+            }
+        }
+    }
+
+    fn read(root: &std::path::Path, folder: &std::path::Path, tree: &mut landfall_promotion::Tree) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read(root, &path, tree);
+                continue;
+            }
+            let relative = path
+                .strip_prefix(root)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            if landfall_promotion::layout::wanted(&relative).is_some() {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let file = landfall_promotion::SourceFile {
+                    path: relative,
+                    text,
+                };
+                tree.files.push(file);
+            }
+        }
+        tree.files.sort_by(|a, b| a.path.cmp(&b.path));
     }
 }
