@@ -448,7 +448,7 @@ fn a_project_in_one_file_is_promoted() {
     let root = layout.image("amd64", 1, &[100]);
     let digest = layout.push(&root, &format!("{}/{PROJECT}/app:v1", registry.host));
     let cluster = Cluster::start(Setup {
-        registry: Some(registry.host.clone()),
+        registry: Some(registry.host),
         mirrors: Some(0),
         ..Setup::default()
     });
