@@ -101,6 +101,29 @@ fn a_promotion_into_a_bucket_is_served_by_the_bucket_and_fills_a_mirror() {
         }
     }
     assert_eq!(fetched(&cluster, &places[0], &[]).0, large);
+
+    // A name that goes is gone, and its content stays for going back.
+    for path in ["large.sha256", "lie"] {
+        cluster.manifests.without_file(path);
+    }
+    let pruned = stdout(
+        cluster
+            .command(&["promote", "--confirm", "--json", "--why", "test"])
+            .args(["--prune", "--allow-mass-change"])
+            .arg(&cluster.manifests.dir),
+    );
+    let gone = format!("{base}/binaries/test/large.sha256");
+    eventually(
+        "the name is gone from the bucket",
+        Duration::from_secs(5),
+        || match curl_status(&gone, &[])? {
+            404 => Ok(()),
+            status => Err(format!("status {status} after {pruned}")),
+        },
+    );
+    let hex = note.trim_start_matches("sha256:");
+    let kept = format!("{base}/blobs/sha256/{hex}");
+    assert_eq!(fetched(&cluster, &kept, &[]).0, note);
 }
 
 /// The digest of what lies at `url`, and where it was in the end.

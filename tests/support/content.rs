@@ -280,6 +280,19 @@ impl Manifests {
         self.write();
     }
 
+    /// Takes a path that was given to [`Self::file`] out again.
+    pub(crate) fn without_file(&mut self, path: &str) {
+        let start = self
+            .files
+            .find(&format!("- name: {path}\n"))
+            .expect("no such file in the manifests");
+        let end = self.files[start + 1..]
+            .find("- name: ")
+            .map_or(self.files.len(), |next| start + 1 + next);
+        self.files.replace_range(start..end, "");
+        self.write();
+    }
+
     fn write(&mut self) {
         let images = self.dir.join("registry.k8s.io/images").join(PROJECT);
         let list = if self.images.is_empty() {

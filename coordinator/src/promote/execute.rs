@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
-use landfall_catalog::{Name, Object, PIECE_SIZE};
+use landfall_catalog::{Name, Object, PIECE_SIZE, Repository};
 use landfall_content::{
     FaultKind, Item, NameChange, PieceHasher, PieceList, Source, Store, StoreError, TransferError,
     Want, oci, transfer,
@@ -14,8 +14,9 @@ use landfall_proto::status::chain;
 use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
 use tokio::task::spawn_blocking;
 
-use super::orders::Order;
+use super::orders::{Order, OrderState, Orders};
 use super::sources::Sources;
+use crate::catalog::SharedCatalog;
 use crate::state::projects::HalfKind;
 
 /// Objects of one entry that are brought at a time.
@@ -134,6 +135,48 @@ impl Executor {
         match report.failed.into_iter().next() {
             Some((_, error)) => Err(error.into()),
             None => Ok(()),
+        }
+    }
+
+    /// Puts right what a store that is served by others shows under the names of
+    /// an operation that has ended: what was removed, and what was placed and
+    /// then not named. The catalog has the last word.
+    pub(crate) async fn follow(&self, catalog: &SharedCatalog, orders: &Orders) {
+        let (Store::Bucket(_) | Store::Registry(_)) = &self.store else {
+            return;
+        };
+        let changes: Vec<_> = catalog.read(|catalog| {
+            let meant = |name: &Name| {
+                let record = catalog.name(name)?;
+                let object = catalog.object(record.ordinal)?;
+                let digest = object.digest();
+                catalog.withdrawn(digest).is_none().then(|| Item {
+                    digest: *digest,
+                    size: object.size(),
+                    media_type: object.media_type().clone(),
+                    repository: repository(name),
+                })
+            };
+            let placed = orders.entries.iter().filter_map(|order| {
+                let target = meant(&order.name);
+                let is_right = target.as_ref().map(|item| item.digest) == Some(order.digest);
+                let was_placed = order.state == OrderState::Execute && !is_right;
+                was_placed.then(|| (order.name.clone(), target))
+            });
+            let removed = orders.removals.iter();
+            let removed = removed.map(|(name, _)| (name.clone(), meant(name)));
+            placed
+                .chain(removed)
+                .map(|(name, target)| NameChange { name, target })
+                .collect()
+        });
+        let failed = match self.store.set_names(changes).await {
+            Ok(report) => report.failed,
+            // Only a folder fails as a whole.
+            Err(_) => return,
+        };
+        for (name, error) in failed {
+            tracing::error!(%name, error = %chain(&error), "the origin's store shows a name not as the catalog has it");
         }
     }
 
@@ -265,15 +308,18 @@ impl Executor {
 
 /// What the store has to know of an object that an entry needs.
 fn item(order: &Order, object: &Object) -> Item {
-    let repository = match &order.name {
-        Name::Tag(repository, _) | Name::Root(repository, _) => Some(repository.clone()),
-        Name::File(_) => None,
-    };
     Item {
         digest: object.digest,
         size: object.size,
         media_type: object.media_type.clone(),
-        repository,
+        repository: repository(&order.name),
+    }
+}
+
+fn repository(name: &Name) -> Option<Repository> {
+    match name {
+        Name::Tag(repository, _) | Name::Root(repository, _) => Some(repository.clone()),
+        Name::File(_) => None,
     }
 }
 

@@ -79,6 +79,7 @@ impl Inner {
                 },
             })
             .await?;
+        self.executor.follow(&self.catalog, &orders).await;
         tracing::info!(revision = committed, "operation finished");
         Ok(())
     }
