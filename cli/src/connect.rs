@@ -54,6 +54,11 @@ impl Interceptor for Bearer {
     }
 }
 
+/// Whether commands present a token.
+pub(crate) fn has_token() -> bool {
+    std::env::var(TOKEN_VARIABLE).is_ok_and(|token| !token.trim().is_empty())
+}
+
 /// A connection to the coordinator; it is made at the first call.
 pub(crate) fn connection(coordinator: &str) -> Result<Connection, Failure> {
     let bearer = Bearer::from_environment()?;

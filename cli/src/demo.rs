@@ -29,6 +29,7 @@ use landfall_runtime::{
 use crate::{
     args::{CoordinatorArgs, DemoArgs, PromoteArgs},
     command::promote,
+    connect,
     failure::{Failure, Verdict},
     output,
 };
@@ -40,6 +41,12 @@ use story::Story;
 
 /// Runs the demo; with `--once` to its end, else until a signal.
 pub(crate) async fn run(args: DemoArgs) -> Result<Verdict, Failure> {
+    if connect::has_token() {
+        return Err(Failure::Usage(
+            "LANDFALL_TOKEN is set, and the demo's own coordinator does not know it: unset it"
+                .into(),
+        ));
+    }
     let telemetry = telemetry::init("landfall-demo", &quiet())
         .map_err(|error| Failure::failed("cannot set up logs and traces", &error))?;
     let shutdown = Shutdown::on_signals()

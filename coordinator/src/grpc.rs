@@ -136,6 +136,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), G
     health
         .set_serving::<MirrorsServer<mirrors::Service>>()
         .await;
+    health.set_serving::<TokensServer<tokens::Service>>().await;
     health.set_serving::<CatalogService>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

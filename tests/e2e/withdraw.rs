@@ -3,15 +3,18 @@
 use std::{
     fs,
     path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::support::{
     cluster::{Cluster, MIRRORS, PLACES, Setup},
-    eventually,
-    peers::curl_status,
+    content::{Layout, PROJECT},
+    eventually, finish,
+    peers::{Registry, curl_status},
     stdout,
 };
 
@@ -103,4 +106,116 @@ fn a_withdrawn_file_is_gone_within_a_second_and_comes_back_only_when_reinstated(
         vec![6; 50_000]
     );
     assert_eq!(cluster.status()["withdrawals"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn an_image_goes_with_what_only_it_needs_and_the_other_stays_whole() {
+    let scratch = TempDir::new().unwrap();
+    let registry = Registry::start(&scratch.path().join("registry"));
+    let layout = Layout::new(&scratch.path().join("layout"));
+    let [shared, old, new] = [1, 2, 3].map(|seed| layout.image("amd64", seed, &[30_000]));
+    let digest = |descriptor: &Value| descriptor["digest"].as_str().unwrap().to_owned();
+    let mut cluster = Cluster::start(Setup {
+        registry: Some(registry.host.clone()),
+        mirrors: Some(1),
+        ..Setup::default()
+    });
+    for (tag, images) in [("v1", [&shared, &old]), ("v2", [&shared, &new])] {
+        let index = layout.index(&images.map(Clone::clone));
+        let pushed = layout.push(&index, &format!("{}/{PROJECT}/app-{tag}:v", registry.host));
+        cluster.manifests.image(&format!("app-{tag}"), &pushed, "v");
+    }
+    let done = cluster.promote();
+    assert_eq!(
+        (&done["revision"], &done["copied"]),
+        (&1.into(), &2.into()),
+        "{done}"
+    );
+    cluster.wait_complete(&[0], Duration::from_secs(20));
+
+    // The platform that both need has no name of its own.
+    let shared = digest(&shared);
+    let refused = finish(&mut cluster.command(&["withdraw", &shared, "--reason", "r"]));
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        why.contains("test/app-v1:v") && why.contains("test/app-v2:v"),
+        "{why}"
+    );
+
+    let withdraw = ["withdraw", "test/app-v1:v", "--reason", "CVE-2", "--json"];
+    let dry = stdout(cluster.command(&withdraw).arg("--dry-run"));
+    let said = stdout(&mut cluster.command(&withdraw));
+    let objects = |text: &str| serde_json::from_str::<Value>(text).unwrap()["objects"].clone();
+    let gone = objects(&said);
+    assert_eq!(gone, objects(&dry));
+    // Its index, and of the platform that it alone has: OCI manifest, config, layer.
+    let gone: Vec<&str> = gone
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert_eq!(gone.len(), 4, "{said}");
+    assert!(gone.contains(&digest(&old).as_str()) && !gone.contains(&shared.as_str()));
+
+    let base = format!("http://{}/v2", cluster.public);
+    let tag = format!("{base}/test/app-v1/manifests/v");
+    eventually(
+        "the tag is gone",
+        Duration::from_secs(1),
+        || match curl_status(&tag, &[])? {
+            410 => Ok(()),
+            status => Err(format!("status {status}")),
+        },
+    );
+    for object in &gone {
+        let url = format!("http://{}/blobs/sha256/{}", cluster.public, &object[7..]);
+        assert_eq!(curl_status(&url, &[]), Ok(410), "{url}");
+    }
+    eventually("the mirror has purged", Duration::from_secs(10), || {
+        let confirmed = cluster.status()["withdrawals"][0]["confirmed"].clone();
+        (confirmed == serde_json::json!([MIRRORS[0].name]))
+            .then_some(())
+            .ok_or(confirmed.to_string())
+    });
+    let held = |object: &str| {
+        cluster
+            .store(0)
+            .join("blobs/sha256")
+            .join(&object[7..])
+            .is_file()
+    };
+    assert!(gone.iter().all(|object| !held(object)) && held(&shared));
+    let index = fs::read_to_string(cluster.store(0).join("index.json")).unwrap();
+    assert!(
+        !index.contains("test/app-v1") && index.contains("test/app-v2"),
+        "{index}"
+    );
+
+    let copy = |name: &str| {
+        let mut command = Command::new("skopeo");
+        let to = format!("dir:{}", scratch.path().join(name).display());
+        let from = format!("docker://{}/test/{name}:v", cluster.public);
+        command.args([
+            "copy",
+            "--quiet",
+            "--all",
+            "--src-tls-verify=false",
+            &from,
+            &to,
+        ]);
+        finish(&mut command)
+    };
+    assert!(copy("app-v2").status.success());
+    assert!(!copy("app-v1").status.success());
+    let reinstate = [
+        "reinstate",
+        "test/app-v1:v",
+        "--reason",
+        "fixed the scanner",
+    ];
+    stdout(&mut cluster.command(&reinstate));
+    cluster.wait_complete(&[0], Duration::from_secs(20));
+    assert!(copy("app-v1").status.success());
 }

@@ -17,6 +17,7 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) fn landfall() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
     command.env_remove("LANDFALL_COORDINATOR");
+    command.env_remove("LANDFALL_TOKEN");
     command
 }
 

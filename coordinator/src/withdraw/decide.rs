@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_catalog::{Catalog, Digest, Name, Ordinal};
+use roaring::RoaringBitmap;
 
 use super::ChangeError;
 use super::choice::{Choice, Chosen};
@@ -204,12 +205,10 @@ fn closure(catalog: &Catalog, of: &BTreeSet<Ordinal>) -> BTreeSet<Ordinal> {
 
 /// Of each of these objects, the live ones that hold it.
 fn holders(catalog: &Catalog, of: &BTreeSet<Ordinal>) -> BTreeMap<Ordinal, BTreeSet<Ordinal>> {
+    let of = bitmap(of);
     let mut holders: BTreeMap<Ordinal, BTreeSet<Ordinal>> = BTreeMap::new();
-    for holder in catalog.live().iter().map(Ordinal::new) {
-        let children = catalog
-            .object(holder)
-            .map_or(&[][..], |object| object.children());
-        for child in children.iter().filter(|child| of.contains(*child)) {
+    for (holder, children) in live_edges(catalog) {
+        for child in children.iter().filter(|child| of.contains(child.get())) {
             holders.entry(*child).or_default().insert(holder);
         }
     }
@@ -218,19 +217,26 @@ fn holders(catalog: &Catalog, of: &BTreeSet<Ordinal>) -> BTreeMap<Ordinal, BTree
 
 /// The live objects that reach one of these through children, without these.
 fn ancestors(catalog: &Catalog, of: &BTreeSet<Ordinal>) -> BTreeSet<Ordinal> {
-    let mut above = BTreeSet::new();
+    let of = bitmap(of);
+    let mut reaching = of.clone();
     // Parents have larger ordinals: one pass upwards finds all.
-    for ordinal in catalog.live().iter().map(Ordinal::new) {
-        let children = catalog
-            .object(ordinal)
-            .map_or(&[][..], |object| object.children());
-        let reaches = |child: &Ordinal| of.contains(child) || above.contains(child);
-        if children.iter().any(reaches) {
-            above.insert(ordinal);
+    for (ordinal, children) in live_edges(catalog) {
+        if children.iter().any(|child| reaching.contains(child.get())) {
+            reaching.insert(ordinal.get());
         }
     }
-    above.retain(|ordinal| !of.contains(ordinal));
-    above
+    (reaching - of).iter().map(Ordinal::new).collect()
+}
+
+/// All live objects with their children, by ordinal.
+fn live_edges(catalog: &Catalog) -> impl Iterator<Item = (Ordinal, &[Ordinal])> {
+    let live = catalog.live().iter().map(Ordinal::new);
+    live.filter_map(|ordinal| Some((ordinal, catalog.object(ordinal)?.children())))
+}
+
+/// Looked up once for every edge of the catalog: that has to be quick.
+fn bitmap(ordinals: &BTreeSet<Ordinal>) -> RoaringBitmap {
+    ordinals.iter().map(|ordinal| ordinal.get()).collect()
 }
 
 fn named(catalog: &Catalog, objects: &BTreeSet<Ordinal>) -> Vec<(Digest, Vec<Name>)> {
