@@ -40,7 +40,7 @@ pub(crate) struct Status {
     /// Whether the checkpoint is older than a day.
     pub(crate) stale: bool,
     pub(crate) fleet: FleetStatus,
-    /// What is withdrawn, newest first.
+    /// What is withdrawn, newest first; only [`Statuses::whole`] tells.
     pub(crate) withdrawals: Vec<Withdrawal>,
     published: Published,
 }
@@ -79,15 +79,27 @@ impl Statuses {
         self.clock.unix_seconds()
     }
 
-    /// How everything is.
+    /// How everything is, with what is withdrawn and which mirrors have confirmed.
+    pub(crate) fn whole(&self) -> Status {
+        let status = self.now();
+        let published = &status.published;
+        let withdrawn = self
+            .catalog
+            .read(|catalog| withdrawn(catalog, |at| published.revision_at(at) + 1));
+        Status {
+            withdrawals: confirmed(withdrawn, &status.fleet),
+            ..status
+        }
+    }
+
+    /// How everything is, withdrawals apart.
     pub(crate) fn now(&self) -> Status {
         let published = self.catalog.published();
-        let (objects, names, bytes, withdrawn) = self.catalog.read(|catalog| {
+        let (objects, names, bytes) = self.catalog.read(|catalog| {
             (
                 catalog.live_count(),
                 catalog.name_count() as u64,
                 catalog.live_bytes(),
-                withdrawn(catalog, |at| published.revision_at(at) + 1),
             )
         });
         let fleet = self.fleet.status(objects);
@@ -101,7 +113,7 @@ impl Statuses {
             bytes,
             checkpoint_time: checkpoint.time,
             stale: checkpoint.stale(self.clock.unix_seconds()),
-            withdrawals: confirmed(withdrawn, &fleet),
+            withdrawals: Vec::new(),
             fleet,
             published,
         }

@@ -32,7 +32,7 @@ impl mirrors_server::Mirrors for Service {
     ) -> Result<Response<v1::ListMirrorsResponse>, Status> {
         self.shared.gate.admit(&request, Action::ReadFleet)?;
         let shared = &self.shared;
-        let status = shared.statuses.now();
+        let status = shared.statuses.whole();
         let request = request.into_inner();
         let (page, next) = page(&status.fleet.mirrors, &request);
         let names: BTreeSet<_> = page.iter().map(|it| it.view.name.as_str()).collect();

@@ -91,12 +91,12 @@ pub(super) fn confirmed(withdrawals: Vec<Withdrawal>, fleet: &FleetStatus) -> Ve
 
 impl Withdrawal {
     fn is_gone(&self, readiness: &Readiness) -> bool {
-        let covers = readiness.log.size > self.at;
-        covers
-            && !self
-                .objects
-                .iter()
-                .any(|object| readiness.holds(Ordinal::new(object)))
+        // Set by set: there may be many objects, and many mirrors.
+        let mut below = self.objects.clone();
+        below.remove_range(readiness.through..);
+        readiness.log.size > self.at
+            && below.is_subset(&readiness.missing)
+            && self.objects.is_disjoint(&readiness.extra)
     }
 }
 
@@ -120,17 +120,36 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_a_report_that_covers_the_withdrawal_and_holds_none_of_it_confirms() {
-        let withdrawal = Withdrawal {
+    fn withdrawal(objects: RoaringBitmap) -> Withdrawal {
+        Withdrawal {
             revision: 2,
             reason: "cve".into(),
-            objects: [1, 2].into_iter().collect(),
+            objects,
             names: Vec::new(),
             confirmed: Vec::new(),
             pending: Vec::new(),
             at: 9,
-        };
+        }
+    }
+
+    #[test]
+    fn held_is_what_the_report_says_object_by_object() {
+        for through in 0..5 {
+            for bits in 0..64_u32 {
+                let of = |shift: u32| (0..3).filter(move |bit| bits >> (shift + bit) & 1 == 1);
+                let withdrawal = withdrawal(of(0).map(|bit| bit + 1).collect());
+                let mut report = readiness(20, through, &of(3).collect::<Vec<_>>());
+                report.extra = of(1).map(|bit| bit + 3).collect();
+                let ordinals = withdrawal.objects.iter().map(Ordinal::new);
+                let held = ordinals.filter(|ordinal| report.holds(*ordinal)).count();
+                assert_eq!(withdrawal.is_gone(&report), held == 0, "{report:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_report_that_covers_the_withdrawal_and_holds_none_of_it_confirms() {
+        let withdrawal = withdrawal([1, 2].into_iter().collect());
         for (size, missing, expected) in [
             (11, &[1_u32, 2][..], true),
             (10, &[1, 2], true),

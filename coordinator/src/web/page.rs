@@ -74,7 +74,7 @@ pub(super) async fn show(State(views): State<Views>) -> Response {
             return error.fault().http().into_response();
         }
     };
-    let status = views.statuses.now();
+    let status = views.statuses.whole();
     let now = views.statuses.unix_seconds();
     match page(&status, operations, now).render() {
         Ok(html) => {

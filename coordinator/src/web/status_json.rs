@@ -60,7 +60,7 @@ struct MirrorJson {
 }
 
 pub(super) async fn show(State(views): State<Views>) -> Response {
-    let status = views.statuses.now();
+    let status = views.statuses.whole();
     (
         [(CACHE_CONTROL, "no-store")],
         Json(StatusJson::from(&status)),
