@@ -1,6 +1,7 @@
 //! The promises.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use super::{Ground, item};
 use crate::piece::PieceList;
 use crate::source::{HttpSource, Source, read_stream};
 use crate::store::{Item, NameChange, Store, StoreError};
-use crate::testing::{Behaviour, PIECE, TestServer, content};
+use crate::testing::{Behaviour, PIECE, TestServer};
 use crate::transfer::{FaultKind, Fetched, TransferError, TransferLimits, Want, transfer};
 
 /// One request's worth.
@@ -67,6 +68,16 @@ fn assert_absent_answer(answer: Result<Bytes, StoreError>) {
     assert!(matches!(answer, Err(StoreError::NotFound(_))), "{answer:?}");
 }
 
+/// As [`crate::testing::content`], made once.
+fn sample(length: usize) -> Bytes {
+    static MADE: Mutex<BTreeMap<usize, Bytes>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let bytes = made
+        .entry(length)
+        .or_insert_with(|| crate::testing::content(length));
+    bytes.clone()
+}
+
 /// Nobody can see anything of the object.
 async fn assert_invisible(store: &Store, bytes: &Bytes) {
     let item = item(bytes);
@@ -92,7 +103,7 @@ async fn assert_whole(store: &Store, bytes: &Bytes) {
 async fn what_was_put_is_read_back_from_any_position(ground: &Ground) {
     let store = ground.open("read", "battery").await;
     for size in [SMALL, LARGE] {
-        let bytes = content(size);
+        let bytes = sample(size);
         let server = TestServer::start(&bytes, Behaviour::Honest).await;
         let fetched = bring(&store, &bytes, &[&server]).await.unwrap();
         assert_eq!(fetched.received, bytes.len() as u64);
@@ -126,14 +137,14 @@ async fn an_empty_object_is_an_object(ground: &Ground) {
 async fn wrong_bytes_of_the_right_length_are_never_visible(ground: &Ground) {
     let store = ground.open("wrong", "battery").await;
     for (size, position) in [(SMALL, 0), (SMALL, SMALL - 1), (LARGE, LARGE - 1)] {
-        let bytes = content(size);
+        let bytes = sample(size);
         let server = TestServer::start(&bytes, Behaviour::Flips(position)).await;
         let error = bring(&store, &bytes, &[&server]).await.unwrap_err();
         let kinds: Vec<_> = error.faults().iter().map(|fault| fault.kind).collect();
         assert_eq!(kinds, [FaultKind::WrongBytes { piece: None }], "{error}");
         assert_invisible(&store, &bytes).await;
     }
-    let bytes = content(SMALL);
+    let bytes = sample(SMALL);
     let mut wrong = bytes.to_vec();
     wrong[5] ^= 1;
     let put = store.put_bytes(&item(&bytes), wrong.into()).await;
@@ -144,7 +155,7 @@ async fn wrong_bytes_of_the_right_length_are_never_visible(ground: &Ground) {
 async fn a_truncated_source_is_never_visible_and_another_goes_on(ground: &Ground) {
     let store = ground.open("short", "battery").await;
     for size in [SMALL, LARGE] {
-        let bytes = content(size);
+        let bytes = sample(size);
         for behaviour in [Behaviour::EndsAfter, Behaviour::BreaksAfter] {
             let server = TestServer::start(&bytes, behaviour(0)).await;
             bring(&store, &bytes, &[&server]).await.unwrap_err();
@@ -162,7 +173,7 @@ async fn a_truncated_source_is_never_visible_and_another_goes_on(ground: &Ground
 async fn a_dropped_transfer_leaves_nothing_visible_and_the_next_completes(ground: &Ground) {
     let store = ground.open("dropped", "battery").await;
     for size in [SMALL, LARGE] {
-        let bytes = content(size);
+        let bytes = sample(size);
         let stalls = TestServer::start(&bytes, Behaviour::StallsAfter(size - 1)).await;
         let far = Notify::new();
         let progress = |there| {
@@ -191,7 +202,7 @@ async fn a_dropped_transfer_leaves_nothing_visible_and_the_next_completes(ground
 async fn putting_twice_is_putting_once(ground: &Ground) {
     let store = ground.open("twice", "battery").await;
     let again = ground.open("twice", "another").await;
-    let bytes = content(SMALL);
+    let bytes = sample(SMALL);
     let server = TestServer::start(&bytes, Behaviour::Honest).await;
     bring(&store, &bytes, &[&server]).await.unwrap();
     for store in [&store, &again] {
@@ -206,7 +217,7 @@ async fn many_at_once_make_one_object(ground: &Ground) {
     let store = ground.open("many", "battery").await;
     let other = ground.open("many", "another").await;
     for size in [SMALL, LARGE] {
-        let bytes = content(size);
+        let bytes = sample(size);
         let server = TestServer::start(&bytes, Behaviour::Honest).await;
         let servers = [&server];
         let handles = [&store, &store, &store, &other, &other];
@@ -228,7 +239,7 @@ async fn many_at_once_make_one_object(ground: &Ground) {
 
 async fn a_wrong_piece_is_kept_out_and_its_source_named(ground: &Ground) {
     let store = ground.open("pieces", "battery").await;
-    let bytes = content(LARGE);
+    let bytes = sample(LARGE);
     let liar = TestServer::start(&bytes, Behaviour::Flips(4 * PIECE + 3)).await;
     let honest = TestServer::start(&bytes, Behaviour::Honest).await;
     let sources = [http(&liar), http(&honest)];
@@ -255,7 +266,7 @@ async fn a_wrong_piece_is_kept_out_and_its_source_named(ground: &Ground) {
 async fn listing_and_removing_touch_only_what_was_asked_for(ground: &Ground) {
     let store = ground.open("remove", "battery").await;
     let neighbour = ground.open("removed", "battery").await;
-    let mut all: Vec<_> = (1..=5).map(|number| content(SMALL + number)).collect();
+    let mut all: Vec<_> = (1..=5).map(|number| sample(SMALL + number)).collect();
     for bytes in &all {
         store.put_bytes(&item(bytes), bytes.clone()).await.unwrap();
         neighbour
@@ -305,7 +316,7 @@ async fn files_are_where_their_names_say(ground: &Ground) {
         name: name(path),
         target: Some(item(bytes)),
     };
-    let (program, text, absent) = (content(SMALL), content(99), content(98));
+    let (program, text, absent) = (sample(SMALL), sample(99), sample(98));
     for bytes in [&program, &text] {
         store.put_bytes(&item(bytes), bytes.clone()).await.unwrap();
     }
