@@ -21,3 +21,4 @@ pub(crate) mod resolve;
 pub(crate) mod revert;
 pub(crate) mod sources;
 pub(crate) mod staging;
+mod survey;

@@ -2,10 +2,9 @@
 //! seen, in bounded memory, each object once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{StreamExt, TryStreamExt};
-use landfall_catalog::{Name, Object, PIECE_SIZE, Repository};
+use landfall_catalog::{Digest, Name, Object, PIECE_SIZE, Repository};
 use landfall_content::{
     FaultKind, Item, NameChange, PieceHasher, PieceList, Source, Store, StoreError, TransferError,
     Want, oci, transfer,
@@ -74,12 +73,12 @@ impl Executor {
         Self { sources, store }
     }
 
-    /// Brings everything that `order` needs. `count` is told of every byte that
-    /// is in place.
+    /// Brings everything that `order` needs. `count` is told how
+    /// many bytes of which object are in place.
     pub(crate) async fn place(
         &self,
         order: &Order,
-        count: &(impl Fn(u64) + Send + Sync),
+        count: &(impl Fn(&Digest, u64) + Send + Sync),
     ) -> Result<Placed, Missed> {
         if order.kind == HalfKind::Files && !self.store.keeps_files() {
             return Err(Missed::Refused(
@@ -184,12 +183,12 @@ impl Executor {
         &self,
         order: &Order,
         object: &Arc<Object>,
-        count: &(impl Fn(u64) + Send + Sync),
+        count: &(impl Fn(&Digest, u64) + Send + Sync),
     ) -> Result<(Arc<Object>, bool), Missed> {
         let item = item(order, object);
         let is_there = self.store.has(&item).await?;
         if is_there {
-            count(item.size);
+            count(&object.digest, item.size);
         } else {
             self.copy(order, object, count).await?;
         }
@@ -208,7 +207,7 @@ impl Executor {
         &self,
         order: &Order,
         object: &Object,
-        count: &(impl Fn(u64) + Send + Sync),
+        count: &(impl Fn(&Digest, u64) + Send + Sync),
     ) -> Result<(), Missed> {
         let (source, copies) = self.source(order, object)?;
         let want = Want {
@@ -218,11 +217,7 @@ impl Executor {
             make_pieces: self.store.keeps_files(),
         };
         let destination = self.store.destination(&item(order, object));
-        let told = AtomicU64::new(0);
-        let progress = |bytes: u64| {
-            let before = told.fetch_max(bytes, Ordering::Relaxed);
-            count(bytes.saturating_sub(before));
-        };
+        let progress = |bytes: u64| count(&object.digest, bytes);
         let _permit = copies
             .acquire()
             .await

@@ -7,10 +7,13 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use landfall_catalog::{Digest, Object, Tag};
-use landfall_content::oci::{Closure, ClosureError, ClosureLimits, is_manifest, resolve_closure};
+use landfall_content::oci::{
+    Closure, ClosureError, ClosureLimits, Descriptor, is_manifest, resolve_closure,
+};
 
 use super::resolve::{Reading, Unread, read_again, who_and_why};
 use super::sources::ImageSource;
+use super::survey::Survey;
 use crate::config::Limits;
 
 /// Referrers of referrers that are followed: a signature of a bill of materials.
@@ -38,8 +41,11 @@ pub(crate) struct Artifact {
 pub(super) async fn attached(
     source: &ImageSource,
     image: &[Object],
+    survey: &Survey,
     limits: &Limits,
 ) -> Result<Attached, Unread> {
+    let tags = survey.tags(source).await;
+    let may_be = |tag: &Tag| tags.as_ref().is_none_or(|tags| tags.contains(tag));
     let mut found = Attached::default();
     let mut seen = BTreeSet::new();
     let documents = image
@@ -52,8 +58,9 @@ pub(super) async fn attached(
             continue;
         }
         let before = found.artifacts.len();
-        found.referrers(source, &subject, limits).await?;
-        found.cosign(source, &subject, limits).await?;
+        let listed = referrers(source, &subject, survey, &may_be).await;
+        found.referrers(source, &subject, listed, limits).await?;
+        found.cosign(source, &subject, &may_be, limits).await?;
         if depth < DEPTH {
             let new = found.artifacts[before..].iter();
             subjects.extend(new.map(|artifact| (artifact.digest, depth + 1)));
@@ -62,14 +69,36 @@ pub(super) async fn attached(
     Ok(found)
 }
 
+/// What refers to `subject`: from the referrers API, else from the fallback tag.
+async fn referrers(
+    source: &ImageSource,
+    subject: &Digest,
+    survey: &Survey,
+    may_be: &impl Fn(&Tag) -> bool,
+) -> Result<Vec<Descriptor>, Reading> {
+    let (registry, repository) = (&source.registry, &source.repository);
+    if !survey.lacks_referrers(source) {
+        let listed = read_again(|| registry.listed_referrers(repository, subject)).await?;
+        if let Some(listed) = listed {
+            return Ok(listed);
+        }
+        survey.note_lack_of_referrers(source);
+    }
+    let fallback = format!("sha256-{}", subject.to_hex()).parse();
+    if fallback.is_ok_and(|tag: Tag| !may_be(&tag)) {
+        return Ok(Vec::new());
+    }
+    read_again(|| registry.tagged_referrers(repository, subject)).await
+}
+
 impl Attached {
     async fn referrers(
         &mut self,
         source: &ImageSource,
         subject: &Digest,
+        listed: Result<Vec<Descriptor>, Reading>,
         limits: &Limits,
     ) -> Result<(), Unread> {
-        let listed = read_again(|| source.registry.referrers(&source.repository, subject)).await;
         let listed = match listed {
             Ok(listed) => listed,
             Err(Reading::Transient(why)) => return Err(Unread(why)),
@@ -105,9 +134,11 @@ impl Attached {
         &mut self,
         source: &ImageSource,
         subject: &Digest,
+        may_be: &impl Fn(&Tag) -> bool,
         limits: &Limits,
     ) -> Result<(), Unread> {
-        let tagged = read_again(|| source.registry.cosign(&source.repository, subject)).await;
+        let (registry, repository) = (&source.registry, &source.repository);
+        let tagged = read_again(|| registry.cosign_among(repository, subject, may_be)).await;
         let tagged = match tagged {
             Ok(tagged) => tagged,
             Err(Reading::Transient(why)) => return Err(Unread(why)),

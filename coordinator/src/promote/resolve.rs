@@ -19,6 +19,7 @@ use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
 use self::build::build;
 use super::referrers::{Attached, attached};
 use super::sources::{ImageSource, Sources};
+use super::survey::Survey;
 use crate::catalog::SharedCatalog;
 use crate::config::Limits;
 
@@ -199,11 +200,17 @@ impl Resolver {
         let total = roots.len() as u64;
         progress(0, total);
         let patience = Patience::default();
+        let mut survey = Survey::default();
+        for asked in roots.values().filter(|asked| asked.kind == Kind::Images) {
+            if let Ok(source) = self.sources.image(&asked.source.location()) {
+                survey.expect(&source);
+            }
+        }
         // Apart for each host: one that is slow holds up nobody else's.
         let mut hosts: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for asked in roots.into_values() {
             let host = self.sources.host_of(asked.kind, &asked.source.location());
-            let root = self.root(asked, &patience);
+            let root = self.root(asked, &patience, &survey);
             hosts.entry(host).or_default().push(root);
         }
         let at_a_time = self.limits.staging_requests.max(1);
@@ -227,9 +234,10 @@ impl Resolver {
         &self,
         asked: &Asked,
         patience: &Patience,
+        survey: &Survey,
     ) -> Result<((String, Digest), Found), StoreError> {
         let found = match asked.kind {
-            Kind::Images => self.image(asked, patience).await,
+            Kind::Images => self.image(asked, patience, survey).await,
             Kind::Files => self.file(asked, patience).await,
         }?;
         Ok((key(asked), found))
@@ -270,7 +278,12 @@ impl Resolver {
         Ok(found)
     }
 
-    async fn image(&self, asked: &Asked, patience: &Patience) -> Result<Found, StoreError> {
+    async fn image(
+        &self,
+        asked: &Asked,
+        patience: &Patience,
+        survey: &Survey,
+    ) -> Result<Found, StoreError> {
         let source = match self.sources.image(&asked.source.location()) {
             Ok(source) => source,
             Err(error) => return Ok(Found::Refused(chain(&error))),
@@ -281,12 +294,17 @@ impl Resolver {
         if let Some(given_up) = patience.given_up(&source.host_name) {
             return Ok(given_up);
         }
-        let found = self.read_image(&source, asked).await?;
+        let found = self.read_image(&source, asked, survey).await?;
         patience.learn(&source.host_name, &found);
         Ok(found)
     }
 
-    async fn read_image(&self, source: &ImageSource, asked: &Asked) -> Result<Found, StoreError> {
+    async fn read_image(
+        &self,
+        source: &ImageSource,
+        asked: &Asked,
+        survey: &Survey,
+    ) -> Result<Found, StoreError> {
         let reader = source.registry.repository(&source.repository);
         let limits = ClosureLimits::default();
         let closure = read_again(|| async {
@@ -310,11 +328,14 @@ impl Resolver {
                 return Ok(Found::Refused(at_host(&source.host_name, why)));
             }
         };
-        if let Some(found) = self.look_for_blobs(source, &closure.objects).await? {
+        if let Some(found) = self
+            .look_for_blobs(source, &closure.objects, survey)
+            .await?
+        {
             return Ok(found);
         }
         Ok(
-            match attached(source, &closure.objects, &self.limits).await {
+            match attached(source, &closure.objects, survey, &self.limits).await {
                 Err(Unread(why)) => Found::Unread(why),
                 Ok(attached) => Found::Whole(Box::new(Whole {
                     missing: closure.missing.iter().map(|child| child.digest).collect(),
@@ -331,6 +352,7 @@ impl Resolver {
         &self,
         source: &ImageSource,
         closure: &[Object],
+        survey: &Survey,
     ) -> Result<Option<Found>, StoreError> {
         if let Some(large) = closure
             .iter()
@@ -345,11 +367,12 @@ impl Resolver {
             .iter()
             .filter(|object| !is_manifest(&object.media_type))
             .map(|object| (object.digest, object.size))
+            .filter(|(digest, size)| !survey.has_seen(source, digest, *size))
             .collect();
         let held = self.store_has(&blobs).await?;
         let absent = blobs.into_iter().zip(held).filter(|(_, held)| !held);
         let asked: Vec<_> = absent
-            .map(|((digest, size), _)| look_for_blob(source, digest, size))
+            .map(|((digest, size), _)| look_for_blob(source, digest, size, survey))
             .collect();
         let mut looking = futures::stream::iter(asked).buffered(CONCURRENT_BLOBS);
         while let Some(result) = looking.next().await {
@@ -422,9 +445,17 @@ impl Resolver {
 }
 
 /// None: the blob is in staging as it should be.
-async fn look_for_blob(source: &ImageSource, digest: Digest, size: u64) -> Option<Found> {
+async fn look_for_blob(
+    source: &ImageSource,
+    digest: Digest,
+    size: u64,
+    survey: &Survey,
+) -> Option<Found> {
     match read_again(|| source.registry.blob_size(&source.repository, &digest)).await {
-        Ok(Some(found)) if found == size => None,
+        Ok(Some(found)) if found == size => {
+            survey.note_blob(source, digest, size);
+            None
+        }
         Ok(Some(found)) => Some(Found::Refused(format!(
             "{digest} has {found} bytes at {}, {size} in its OCI manifest",
             source.host_name

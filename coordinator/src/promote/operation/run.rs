@@ -1,10 +1,10 @@
 //! Carrying out one operation, from its rows to its revision.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
+use landfall_catalog::Digest;
 use landfall_runtime::telemetry;
 use tokio::sync::{mpsc, watch};
 
@@ -121,10 +121,15 @@ impl Inner {
         undecided: &[&EntryRow],
         feed: &watch::Sender<Progress>,
     ) -> Result<Vec<Proposal>, OperationError> {
-        let done = AtomicU64::new(0);
-        let count = |bytes: u64| {
-            let bytes_done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-            feed.send_modify(|progress| progress.bytes_done = bytes_done);
+        // An object that several entries need is counted for the first of them.
+        let done = Mutex::new((0, HashMap::new()));
+        let count = |object: &Digest, there: u64| {
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            let (sum, known) = &mut *done;
+            let known: &mut u64 = known.entry(*object).or_default();
+            *sum += there.saturating_sub(*known);
+            *known = there.max(*known);
+            feed.send_modify(|progress| progress.bytes_done = *sum);
         };
         let to_place: Vec<_> = undecided
             .iter()
@@ -210,7 +215,7 @@ impl Inner {
         &self,
         entry: &'a EntryRow,
         order: &'a Order,
-        count: &(impl Fn(u64) + Send + Sync),
+        count: &(impl Fn(&Digest, u64) + Send + Sync),
     ) -> PlacedEntry<'a> {
         // What was withdrawn since the plan was made is not even copied.
         let withdrawn = self.catalog.read(|catalog| {

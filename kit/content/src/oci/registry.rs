@@ -264,11 +264,28 @@ impl Registry {
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, SourceError> {
+        match self.listed_referrers(repository, subject).await? {
+            Some(listed) => Ok(listed),
+            None => self.tagged_referrers(repository, subject).await,
+        }
+    }
+
+    /// As [`Self::referrers`], from the referrers API alone; none if the
+    /// registry does not know it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::referrers`].
+    pub async fn listed_referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<Option<Vec<Descriptor>>, SourceError> {
         let mut next = Some(self.url(repository, &format!("referrers/{subject}"))?);
         let mut found = Vec::new();
         for _ in 0..MAX_PAGES {
             let Some(url) = next.take() else {
-                return Ok(found);
+                return Ok(Some(found));
             };
             let answer = self
                 .send(Method::GET, url.clone(), repository, &accept_documents())
@@ -276,14 +293,12 @@ impl Registry {
             let (response, by) = match answer {
                 Ok(answer) => answer,
                 // Registries of before 1.1 do not know the path.
-                Err(error)
-                    if found.is_empty()
-                        && matches!(
-                            error.kind,
-                            SourceErrorKind::NotFound | SourceErrorKind::Refused
-                        ) =>
-                {
-                    return self.fallback_referrers(repository, subject).await;
+                Err(error) if found.is_empty() && error.kind == SourceErrorKind::NotFound => {
+                    return Ok(None);
+                }
+                // Or say that it is not for us.
+                Err(error) if found.is_empty() && error.kind == SourceErrorKind::Refused => {
+                    return self.tagged_referrers(repository, subject).await.map(Some);
                 }
                 Err(error) => return Err(error),
             };
@@ -304,7 +319,12 @@ impl Registry {
         )))
     }
 
-    async fn fallback_referrers(
+    /// As [`Self::referrers`], from the fallback tag alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::manifest`].
+    pub async fn tagged_referrers(
         &self,
         repository: &Repository,
         subject: &Digest,
@@ -330,9 +350,26 @@ impl Registry {
         repository: &Repository,
         subject: &Digest,
     ) -> Result<Vec<(Tag, RawManifest)>, SourceError> {
+        self.cosign_among(repository, subject, |_| true).await
+    }
+
+    /// As [`Self::cosign`], of the tags that `may_be` there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::manifest`].
+    pub async fn cosign_among(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+        may_be: impl Fn(&Tag) -> bool,
+    ) -> Result<Vec<(Tag, RawManifest)>, SourceError> {
         let mut found = Vec::new();
         for suffix in COSIGN {
             let tag = tag(&format!("sha256-{}.{suffix}", subject.to_hex()))?;
+            if !may_be(&tag) {
+                continue;
+            }
             if let Some(raw) = self
                 .manifest(repository, &Reference::Tag(tag.clone()))
                 .await?
