@@ -267,6 +267,11 @@ impl Watching {
     /// Collects what is new. False if there is nothing.
     async fn gather(&mut self) -> Result<bool, Status> {
         let operations = &self.shared.operations;
+        // Its row ends with the revision, and its run when that is published, too.
+        let runs = self.feed.as_ref().is_some_and(|feed| {
+            let is_followed = feed.has_changed().is_ok();
+            is_followed && !feed.borrow().finished
+        });
         // Before the decisions: what it had decided when it ended is all there is.
         let operation = operations
             .find(&self.id)
@@ -280,7 +285,7 @@ impl Watching {
             .feed
             .as_mut()
             .map(|feed| feed.borrow_and_update().clone());
-        let is_last = decided.is_empty() && operation.finished.is_some();
+        let is_last = decided.is_empty() && operation.finished.is_some() && !runs;
         for row in decided {
             self.cursor = row.decided;
             self.ready.push_back(outcome_event(row));
