@@ -187,6 +187,13 @@ impl Staging {
         descriptor
     }
 
+    /// Puts an OCI manifest under a tag, too.
+    pub(crate) fn tag(&self, repository: &str, tag: &str, document: &Value) {
+        let bytes = serde_json::to_vec(document).unwrap();
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        self.shared.put(&path, MANIFEST, bytes);
+    }
+
     /// Puts an image with layers of these sizes into `repository`; returns the
     /// descriptor of its OCI manifest.
     pub(crate) fn image(&self, repository: &str, seed: u64, layers: &[usize]) -> Value {
