@@ -13,13 +13,11 @@
     reason = "a benchmark's results are for the terminal"
 )]
 
-mod tree;
-
 use std::error::Error;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use landfall_bench::{Measured, peak_memory_bytes, timed};
+use landfall_bench::{Measured, peak_memory_bytes, timed, tree};
 use landfall_catalog::{Catalog, Hasher};
 use landfall_promotion::{Plan, PlanOptions, Tree, parse, plan};
 

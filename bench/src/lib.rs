@@ -4,9 +4,12 @@
 //! measures beside a limit or a peer in the same run, prints a table, and last a
 //! line `NAME ratio=R …` for programs.
 
+pub mod tree;
+
 use std::fmt;
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use landfall_runtime::{Clock as _, SystemClock};
@@ -25,7 +28,15 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 /// # Errors
 /// When `/proc` is not what Linux has there.
 pub fn peak_memory_bytes() -> io::Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
+    peak_memory_of(Path::new("/proc/self/status"))
+}
+
+/// The same of the process whose status file this is: `/proc/PID/status`.
+///
+/// # Errors
+/// When the file is not what Linux has there.
+pub fn peak_memory_of(status: &Path) -> io::Result<u64> {
+    let status = fs::read_to_string(status)?;
     let kilobytes = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))

@@ -1,4 +1,4 @@
-//! The tree that is measured.
+//! The manifests that are measured: the real ones, or others in their shape.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -18,7 +18,10 @@ const RELEASES: usize = 45;
 const FILES: usize = 30;
 
 /// The real tree if there is a copy, else one that looks like it; and which.
-pub(crate) fn real_or_generated() -> Result<(String, Tree), Box<dyn Error>> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn real_or_generated() -> Result<(String, Tree), Box<dyn Error>> {
     let shared = std::env::var_os("LANDFALL_SHARED").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
         PathBuf::from,
@@ -41,7 +44,10 @@ pub(crate) fn real_or_generated() -> Result<(String, Tree), Box<dyn Error>> {
 }
 
 /// Reads the manifests below a folder, as the commands do.
-pub(crate) fn read(root: &Path) -> Result<Tree, Box<dyn Error>> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(root: &Path) -> Result<Tree, Box<dyn Error>> {
     let mut tree = Tree::default();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -68,7 +74,10 @@ pub(crate) fn read(root: &Path) -> Result<Tree, Box<dyn Error>> {
 
 /// Writes so many copies of a tree: projects and destinations of each are its
 /// own, so that it asks for so many times the names.
-pub(crate) fn write(tree: &Tree, copies: usize, to: &Path) -> Result<(), Box<dyn Error>> {
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(tree: &Tree, copies: usize, to: &Path) -> Result<(), Box<dyn Error>> {
     for copy in 0..copies {
         for file in &tree.files {
             let mut segments: Vec<String> = file.path.split('/').map(str::to_owned).collect();
