@@ -1,6 +1,6 @@
 //! How many requests one host is sent at a time: more while it answers, half
-//! as many when it says that it is too much, none while it asked to be left
-//! alone. All who talk to a host share its pace.
+//! as many when it says that it is too much or does not answer, none while it
+//! asked to be left alone. All who talk to a host share its pace.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +53,17 @@ struct State {
     under_way: usize,
     not_before: Option<Instant>,
     last_cut: Option<Instant>,
+}
+
+impl State {
+    /// Halves the window, once for all that was under way.
+    fn cut(&mut self, began: Instant, now: Instant) {
+        // What was sent before the last cut says nothing new.
+        if self.last_cut.is_none_or(|cut| began > cut) {
+            self.window = (self.window / 2.0).max(1.0);
+            self.last_cut = Some(now);
+        }
+    }
 }
 
 impl Default for State {
@@ -146,15 +157,11 @@ impl Turn {
             }
             Taken::TooMuch { retry_after } => {
                 let now = Instant::now();
-                // What was sent before the last cut says nothing new.
-                if state.last_cut.is_none_or(|cut| self.began > cut) {
-                    state.window = (state.window / 2.0).max(1.0);
-                    state.last_cut = Some(now);
-                }
+                state.cut(self.began, now);
                 let pause = retry_after.unwrap_or(USUAL_PAUSE).min(LONGEST_PAUSE);
                 state.not_before = state.not_before.max(Some(now + pause));
             }
-            Taken::Failed => {}
+            Taken::Failed => state.cut(self.began, Instant::now()),
         }
     }
 }
@@ -196,6 +203,9 @@ mod tests {
         }
         round.drain(..).for_each(|turn| turn.end(TOO_MUCH));
         assert_eq!(pace.window(), 4);
+        pace.shared.state.lock().unwrap().not_before = None;
+        pace.turn().await.end(Taken::Failed);
+        assert_eq!(pace.window(), 2);
     }
 
     #[tokio::test]
