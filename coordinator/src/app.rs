@@ -253,11 +253,11 @@ async fn start(
         state,
         catalog: catalog.clone(),
         resolver: Resolver::new(sources, store.clone(), catalog.clone(), Arc::clone(&limits)),
+        log: opened.publisher.reader(),
         rules: Arc::clone(&rules),
         mutable: config.mutable,
         clock: Arc::clone(&clock),
         keep: Keep {
-        log: opened.publisher.reader(),
             plans: limits.remembered_plans,
             bytes: limits.remembered_plan_bytes,
         },

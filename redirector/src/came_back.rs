@@ -2,7 +2,7 @@
 //!
 //! A mirror that has just died looks well until probes have failed twice. Whoever was sent there in between tries
 //! again, often at once. So before somebody is sent to the same mirror for the same thing within
-//! [`WINDOW_SECONDS`], the mirror is looked at; if it does not answer, this client goes elsewhere.
+//! ten seconds, the mirror is looked at; if it does not answer, this client goes elsewhere.
 //!
 //! A look decides for that client alone: whoever can make a mirror be looked at must not be able to take it from
 //! others. All it does beside is to have the mirror probed before its turn.
