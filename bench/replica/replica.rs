@@ -1,6 +1,6 @@
 //! The tree again, asking for the generated images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -65,7 +65,8 @@ impl Replica {
         let root = to.join("registry.k8s.io");
         write(&root.join(&ending[1..]), &sensitive.text)?;
         let (_, path) = project.source.split_once('/').ok_or("an odd source")?;
-        let mut rows: BTreeMap<String, Vec<(Digest, Vec<&str>)>> = BTreeMap::new();
+        // An image may be listed twice, and a key of a map may not.
+        let mut rows: BTreeMap<String, BTreeMap<Digest, BTreeSet<&str>>> = BTreeMap::new();
         for row in project.images.iter().step_by(every) {
             let tags: Vec<&str> = row.tags.iter().map(|tag| tag.as_str()).collect();
             let name = row.name.to_string();
@@ -77,7 +78,8 @@ impl Replica {
                 digest: made.digest,
                 blobs: made.blobs,
             });
-            rows.entry(name).or_default().push((made.digest, tags));
+            let same = rows.entry(name).or_default().entry(made.digest);
+            same.or_default().extend(tags);
         }
         let mut text = String::new();
         for (name, rows) in rows {
