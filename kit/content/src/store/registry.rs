@@ -24,6 +24,7 @@ use bytes::Bytes;
 use futures::stream::StreamExt as _;
 use landfall_catalog::{Digest, Hasher, Repository, Tag};
 use landfall_runtime::dial::without_secrets;
+use landfall_runtime::retry::{RetryPolicy, retry};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use url::Url;
@@ -113,11 +114,21 @@ impl RegistryStore {
     pub async fn has(&self, item: &Item) -> Result<bool, StoreError> {
         let repository = repository(item)?;
         let registry = &self.inner.registry;
-        let found = if is_manifest(&item.media_type) {
-            registry.manifest_size(repository, &item.digest).await
-        } else {
-            registry.blob_size(repository, &item.digest).await
+        // While somebody else pushes the same, some registries answer 500.
+        let policy = RetryPolicy {
+            first_delay: Duration::from_millis(100),
+            max_delay: Duration::from_millis(500),
+            attempts: 5,
+            budget: Duration::from_secs(2),
         };
+        let found = retry(policy, "examine", async || {
+            if is_manifest(&item.media_type) {
+                registry.manifest_size(repository, &item.digest).await
+            } else {
+                registry.blob_size(repository, &item.digest).await
+            }
+        })
+        .await;
         let found = found.map_err(|error| self.said("examine", item, error))?;
         let has = found == Some(item.size);
         if has {
