@@ -27,7 +27,7 @@ use landfall_runtime::{
 };
 
 use crate::{
-    args::{CoordinatorArgs, DemoArgs, PromoteArgs},
+    args::{AcknowledgedArgs, ChangeArgs, CoordinatorArgs, DemoArgs, PromoteArgs},
     command::promote,
     connect,
     failure::{Failure, Verdict},
@@ -258,10 +258,8 @@ async fn promoted(
             coordinator: at.coordinator(),
         },
         confirm: Some(String::new()),
-        prune: false,
-        allow_tag_moves: false,
-        allow_mass_change: false,
-        acknowledged: None,
+        changes: ChangeArgs::default(),
+        known: AcknowledgedArgs::default(),
         strict: true,
         why: format!("landfall {} is released", staged.tag),
         source: Some("demo".into()),

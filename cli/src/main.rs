@@ -16,10 +16,7 @@ mod demo;
 mod failure;
 mod output;
 
-use args::{
-    AgentCommand, Cli, Command, CoordinatorCommand, GenerateCommand, LogCommand, ManifestCommand,
-    ProjectCommand, RedirectorCommand, TokenCommand,
-};
+use args::{Cli, Command};
 use failure::{Failure, Verdict};
 
 #[global_allocator]
@@ -57,23 +54,15 @@ async fn run(command: Command) -> Result<Verdict, Failure> {
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
-        Command::Coordinator(CoordinatorCommand::Init(args)) => run::init_coordinator(args).await,
-        Command::Coordinator(CoordinatorCommand::Run(args)) => run::coordinator(args).await,
-        Command::Agent(AgentCommand::Run(args)) => run::agent(args).await,
-        Command::Redirector(RedirectorCommand::Run(args)) => run::redirector(args).await,
+        Command::Coordinator(command) => run::coordinator(command).await,
+        Command::Agent(command) => run::agent(command).await,
+        Command::Redirector(command) => run::redirector(command).await,
         Command::Validate(args) => validate::run(args),
         Command::Plan(args) => plan::run(args).await,
         Command::Promote(args) => promote::run(args).await,
-        Command::Manifest(ManifestCommand::Generate(GenerateCommand::Files(args))) => {
-            generate::files(args).await
-        }
-        Command::Manifest(ManifestCommand::Generate(GenerateCommand::Images(args))) => {
-            generate::images(args).await
-        }
-        Command::Project(ProjectCommand::Apply(args)) => project::apply(args).await,
-        Command::Token(TokenCommand::Create(args)) => token::create(args).await,
-        Command::Token(TokenCommand::List(args)) => token::list(args).await,
-        Command::Token(TokenCommand::Revoke(args)) => token::revoke(args).await,
+        Command::Manifest(command) => generate::run(command).await,
+        Command::Project(command) => project::run(command).await,
+        Command::Token(command) => token::run(command).await,
         Command::Revert(args) => revert::run(args).await,
         Command::Wait(args) => wait::run(args).await,
         Command::Withdraw(args) => withdraw::withdraw(args).await,
@@ -81,7 +70,6 @@ async fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Status(args) => status::run(args).await,
         Command::History(args) => history::run(args).await,
         Command::Explain(args) => explain::run(args).await,
-        Command::Log(LogCommand::Checkpoint(args)) => log::checkpoint(args).await,
-        Command::Log(LogCommand::Verify(args)) => log::verify(args).await,
+        Command::Log(command) => log::run(command).await,
     }
 }

@@ -17,10 +17,19 @@ use landfall_promotion::{
 use landfall_runtime::bounded;
 use serde_json::json;
 
-use crate::{failure::Failure, output};
+use crate::{
+    args::{GenerateCommand, ManifestCommand},
+    failure::{Failure, Verdict},
+    output,
+};
 
-pub(crate) use files::run as files;
-pub(crate) use images::run as images;
+pub(crate) async fn run(command: ManifestCommand) -> Result<Verdict, Failure> {
+    let ManifestCommand::Generate(command) = command;
+    match command {
+        GenerateCommand::Files(args) => files::run(args).await,
+        GenerateCommand::Images(args) => images::run(args).await,
+    }
+}
 
 /// The manifest that is added to; empty if it is to be a new one.
 fn existing(into: Option<&Path>) -> Result<String, Failure> {

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::status;
 use crate::{
-    args::{LogArgs, LogVerifyArgs},
+    args::{LogArgs, LogCommand, LogVerifyArgs},
     connect,
     failure::{Failure, Verdict},
     output,
@@ -41,7 +41,14 @@ struct Verified {
     keys: Vec<String>,
 }
 
-pub(crate) async fn checkpoint(args: LogArgs) -> Result<Verdict, Failure> {
+pub(crate) async fn run(command: LogCommand) -> Result<Verdict, Failure> {
+    match command {
+        LogCommand::Checkpoint(args) => checkpoint(args).await,
+        LogCommand::Verify(args) => verify(args).await,
+    }
+}
+
+async fn checkpoint(args: LogArgs) -> Result<Verdict, Failure> {
     let log = locate(&args).await?;
     let mut url = log.url.clone();
     url.set_path(&format!("{}/checkpoint", url.path().trim_end_matches('/')));
@@ -62,7 +69,7 @@ pub(crate) async fn checkpoint(args: LogArgs) -> Result<Verdict, Failure> {
     Ok(Verdict::Done)
 }
 
-pub(crate) async fn verify(args: LogVerifyArgs) -> Result<Verdict, Failure> {
+async fn verify(args: LogVerifyArgs) -> Result<Verdict, Failure> {
     let log = locate(&args.log).await?;
     let keys = log.keys.ok_or_else(|| {
         Failure::Usage("say which keys to trust: --key NAME+HASH+BASE64, both of them".into())

@@ -2,7 +2,7 @@
 
 use landfall_catalog::{Catalog, Digest};
 use landfall_promotion::{Asked, Finding, PlanOptions};
-use landfall_proto::v1::{self, promotion_client::PromotionClient};
+use landfall_proto::v1::promotion_client::PromotionClient;
 use serde::Serialize;
 
 use super::{
@@ -36,7 +36,7 @@ struct Plan {
 }
 
 pub(crate) async fn run(args: PlanArgs) -> Result<Verdict, Failure> {
-    let known = Known::read(args.acknowledged.as_deref(), &args.dir)?;
+    let known = Known::read(args.known.acknowledged.as_deref(), &args.dir)?;
     let (plan, text, failing) = match &args.coordinator {
         Some(coordinator) => against(coordinator, &args, &known).await?,
         None => offline(&args, &known)?,
@@ -58,8 +58,8 @@ fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failur
     let rules = manifests::production_rules(args.config.as_deref())?;
     let parsed = landfall_promotion::parse(&tree);
     let options = PlanOptions {
-        prune: args.prune,
-        allow_tag_moves: args.allow_tag_moves,
+        prune: args.changes.prune,
+        allow_tag_moves: args.changes.allow_tag_moves,
         ..PlanOptions::default()
     };
     let planned = landfall_promotion::plan(&parsed, &rules, &Catalog::default(), &options);
@@ -134,13 +134,7 @@ async fn against(
     known: &Known,
 ) -> Result<(Plan, String, u64), Failure> {
     let mut client = PromotionClient::new(connect::connection(coordinator)?);
-    let options = v1::PlanOptions {
-        prune: args.prune,
-        allow_tag_moves: args.allow_tag_moves,
-        allow_mass_change: args.allow_mass_change,
-        dry_run: false,
-        strict: false,
-    };
+    let options = args.changes.options();
     let resolved = promote::resolve(&mut client, coordinator, &args.dir, options).await?;
     let digest = Digest::try_from_slice(&resolved.summary.plan)
         .map_err(|error| Failure::failed("the coordinator's plan has no digest", &error))?;

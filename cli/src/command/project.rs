@@ -5,13 +5,19 @@ use serde_json::json;
 
 use super::promote;
 use crate::{
-    args::ProjectApplyArgs,
+    args::{ProjectApplyArgs, ProjectCommand},
     connect,
     failure::{Failure, Verdict},
     output,
 };
 
-pub(crate) async fn apply(args: ProjectApplyArgs) -> Result<Verdict, Failure> {
+pub(crate) async fn run(command: ProjectCommand) -> Result<Verdict, Failure> {
+    match command {
+        ProjectCommand::Apply(args) => apply(args).await,
+    }
+}
+
+async fn apply(args: ProjectApplyArgs) -> Result<Verdict, Failure> {
     let coordinator = &args.coordinator.coordinator;
     let options = v1::PlanOptions {
         dry_run: args.dry_run,

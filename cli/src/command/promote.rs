@@ -31,15 +31,8 @@ pub(crate) struct Resolved {
 pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
     let coordinator = &args.coordinator.coordinator;
     let mut client = PromotionClient::new(connect::connection(coordinator)?);
-    let known = Known::read(args.acknowledged.as_deref(), &args.dir)?;
-    let options = v1::PlanOptions {
-        prune: args.prune,
-        allow_tag_moves: args.allow_tag_moves,
-        allow_mass_change: args.allow_mass_change,
-        dry_run: false,
-        // Judged here, where it is known what is acknowledged.
-        strict: false,
-    };
+    let known = Known::read(args.known.acknowledged.as_deref(), &args.dir)?;
+    let options = args.changes.options();
     let resolved = resolve(&mut client, coordinator, &args.dir, options).await?;
     let digest = Digest::try_from_slice(&resolved.summary.plan)
         .map_err(|error| Failure::failed("the coordinator's plan has no digest", &error))?;

@@ -10,12 +10,31 @@ use landfall_runtime::{
 };
 
 use crate::{
-    args::RunArgs,
+    args::{AgentCommand, CoordinatorCommand, RedirectorCommand, RunArgs},
     failure::{Failure, Verdict},
     output,
 };
 
-pub(crate) async fn init_coordinator(args: RunArgs) -> Result<Verdict, Failure> {
+pub(crate) async fn coordinator(command: CoordinatorCommand) -> Result<Verdict, Failure> {
+    match command {
+        CoordinatorCommand::Init(args) => init_coordinator(args).await,
+        CoordinatorCommand::Run(args) => run_coordinator(args).await,
+    }
+}
+
+pub(crate) async fn agent(command: AgentCommand) -> Result<Verdict, Failure> {
+    match command {
+        AgentCommand::Run(args) => run_agent(args).await,
+    }
+}
+
+pub(crate) async fn redirector(command: RedirectorCommand) -> Result<Verdict, Failure> {
+    match command {
+        RedirectorCommand::Run(args) => run_redirector(args).await,
+    }
+}
+
+async fn init_coordinator(args: RunArgs) -> Result<Verdict, Failure> {
     let overrides = overrides(&args)?;
     let config =
         landfall_coordinator::Config::load(&args.config, process_environment(), &overrides)
@@ -30,7 +49,7 @@ pub(crate) async fn init_coordinator(args: RunArgs) -> Result<Verdict, Failure> 
     Ok(Verdict::Done)
 }
 
-pub(crate) async fn coordinator(args: RunArgs) -> Result<Verdict, Failure> {
+async fn run_coordinator(args: RunArgs) -> Result<Verdict, Failure> {
     let overrides = overrides(&args)?;
     let config =
         landfall_coordinator::Config::load(&args.config, process_environment(), &overrides)
@@ -47,7 +66,7 @@ pub(crate) async fn coordinator(args: RunArgs) -> Result<Verdict, Failure> {
     .await
 }
 
-pub(crate) async fn agent(args: RunArgs) -> Result<Verdict, Failure> {
+async fn run_agent(args: RunArgs) -> Result<Verdict, Failure> {
     let overrides = overrides(&args)?;
     let config = landfall_agent::Config::load(&args.config, process_environment(), &overrides)
         .map_err(bad_configuration)?;
@@ -63,7 +82,7 @@ pub(crate) async fn agent(args: RunArgs) -> Result<Verdict, Failure> {
     .await
 }
 
-pub(crate) async fn redirector(args: RunArgs) -> Result<Verdict, Failure> {
+async fn run_redirector(args: RunArgs) -> Result<Verdict, Failure> {
     let overrides = overrides(&args)?;
     let config = landfall_redirector::Config::load(&args.config, process_environment(), &overrides)
         .map_err(bad_configuration)?;

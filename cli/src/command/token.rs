@@ -4,13 +4,21 @@ use landfall_proto::v1::{self, tokens_client::TokensClient};
 use serde_json::json;
 
 use crate::{
-    args::{TokenCreateArgs, TokenListArgs, TokenRevokeArgs},
+    args::{TokenCommand, TokenCreateArgs, TokenListArgs, TokenRevokeArgs},
     connect,
     failure::{Failure, Verdict},
     output::{self, table::Table},
 };
 
-pub(crate) async fn create(args: TokenCreateArgs) -> Result<Verdict, Failure> {
+pub(crate) async fn run(command: TokenCommand) -> Result<Verdict, Failure> {
+    match command {
+        TokenCommand::Create(args) => create(args).await,
+        TokenCommand::List(args) => list(args).await,
+        TokenCommand::Revoke(args) => revoke(args).await,
+    }
+}
+
+async fn create(args: TokenCreateArgs) -> Result<Verdict, Failure> {
     let coordinator = &args.coordinator.coordinator;
     let made = TokensClient::new(connect::connection(coordinator)?)
         .create(v1::CreateTokenRequest {
@@ -40,7 +48,7 @@ pub(crate) async fn create(args: TokenCreateArgs) -> Result<Verdict, Failure> {
     Ok(Verdict::Done)
 }
 
-pub(crate) async fn list(args: TokenListArgs) -> Result<Verdict, Failure> {
+async fn list(args: TokenListArgs) -> Result<Verdict, Failure> {
     let coordinator = &args.coordinator.coordinator;
     let tokens = TokensClient::new(connect::connection(coordinator)?)
         .list(v1::ListTokensRequest {})
@@ -71,7 +79,7 @@ pub(crate) async fn list(args: TokenListArgs) -> Result<Verdict, Failure> {
     Ok(Verdict::Done)
 }
 
-pub(crate) async fn revoke(args: TokenRevokeArgs) -> Result<Verdict, Failure> {
+async fn revoke(args: TokenRevokeArgs) -> Result<Verdict, Failure> {
     let coordinator = &args.coordinator.coordinator;
     TokensClient::new(connect::connection(coordinator)?)
         .revoke(v1::RevokeTokenRequest {

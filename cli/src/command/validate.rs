@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(crate) fn run(args: ValidateArgs) -> Result<Verdict, Failure> {
-    let known = Known::read(args.acknowledged.as_deref(), &args.dir)?;
+    let known = Known::read(args.known.acknowledged.as_deref(), &args.dir)?;
     let tree = manifests::read(&args.dir)?;
     let rules = manifests::production_rules(args.config.as_deref())?;
     let parsed = landfall_promotion::parse(&tree);

@@ -1,0 +1,91 @@
+//! Changing the catalog by plan and confirmation, and waiting for the mirrors.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use super::{AcknowledgedArgs, ChangeArgs, CoordinatorArgs};
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// A root of manifests, a folder that holds several, or one file with both halves.
+    pub(crate) dir: PathBuf,
+    /// Plans against this coordinator's catalog and resolves against staging;
+    /// without it, against an empty catalog, offline.
+    #[arg(long, value_name = "URL", env = "LANDFALL_COORDINATOR")]
+    pub(crate) coordinator: Option<String>,
+    /// File with the `[[production]]` rules, for a plan without coordinator.
+    #[arg(long, value_name = "FILE", conflicts_with = "coordinator")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) known: AcknowledgedArgs,
+    #[command(flatten)]
+    pub(crate) changes: ChangeArgs,
+    /// The plan as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    /// A root of manifests, a folder that holds several, or one file with both halves.
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// Executes the plan just resolved; with a digest, that one or none.
+    #[arg(long, value_name = "DIGEST", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) confirm: Option<String>,
+    #[command(flatten)]
+    pub(crate) changes: ChangeArgs,
+    /// Fails on any finding instead of quarantining entries.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    #[command(flatten)]
+    pub(crate) known: AcknowledgedArgs,
+    /// Why, for the catalog and the history.
+    #[arg(long, default_value = "")]
+    pub(crate) why: String,
+    /// Commit id of the manifests; found by itself in a git checkout.
+    #[arg(long)]
+    pub(crate) source: Option<String>,
+    /// One JSON event a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevertArgs {
+    /// The revision after which the names were as they are to be.
+    pub(crate) revision: u64,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// Only the names of this project.
+    #[arg(long, value_name = "P")]
+    pub(crate) project: Option<String>,
+    /// Executes the plan just made; with a digest, that one or none.
+    #[arg(long, value_name = "DIGEST", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) confirm: Option<String>,
+    /// Why, for the catalog and the history.
+    #[arg(long, default_value = "")]
+    pub(crate) why: String,
+    /// One JSON event a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// The revision.
+    pub(crate) revision: u64,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// Percent of the active mirrors that are to have its names.
+    #[arg(long, value_name = "P%", value_parser = crate::output::percent)]
+    pub(crate) ready: u8,
+    /// Gives up after this time, as `30m`; exit code 1.
+    #[arg(long, value_name = "D", value_parser = crate::output::duration, default_value = "30m")]
+    pub(crate) timeout: Duration,
+    /// As one JSON object at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
