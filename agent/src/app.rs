@@ -316,6 +316,8 @@ impl Follow {
                 Entry::ObjectAdded(object) => Some(object.digest),
                 Entry::NameSet { .. }
                 | Entry::NameRemoved { .. }
+                | Entry::NamePending { .. }
+                | Entry::NameDropped { .. }
                 | Entry::Withdrawn { .. }
                 | Entry::Reinstated { .. }
                 | Entry::Commit(_)

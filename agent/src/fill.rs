@@ -113,6 +113,8 @@ struct Account {
     holdings: Holdings,
     queue: Queue,
     wanted: RoaringBitmap,
+    /// Log size at which that was worked out.
+    wanted_at: u64,
     /// What the store held at start and the catalog has not yet named.
     unmatched: HashMap<Digest, u64>,
     rng: StdRng,
@@ -142,6 +144,7 @@ impl Filler {
             holdings: Holdings::default(),
             queue: Queue::default(),
             wanted: RoaringBitmap::new(),
+            wanted_at: 0,
             unmatched,
             rng: StdRng::seed_from_u64(self.seed),
             fetches: JoinSet::new(),
@@ -178,6 +181,7 @@ impl Filler {
     fn take_stock(&self, account: &mut Account) {
         let shelf = self.shelf.read();
         account.wanted = wanted(&shelf.catalog, &self.filter);
+        account.wanted_at = shelf.catalog.log_size();
         let mut missing = account.holdings.missing(&account.wanted);
         if !account.unmatched.is_empty() {
             for ordinal in &missing.clone() {
@@ -379,10 +383,12 @@ impl Filler {
         }
     }
 
-    /// The report on the newest checkpoint, once the fold has reached it.
+    /// The report on the newest checkpoint, once the fold and what is wanted
+    /// have reached it: nobody may take "all that was wanted before" for all.
     fn report(&self, account: &Account, shelf: &Shelf) -> Option<Report> {
         let checkpoint = shelf.checkpoint.as_ref()?;
-        if checkpoint.checkpoint.size != shelf.catalog.log_size() {
+        let size = shelf.catalog.log_size();
+        if checkpoint.checkpoint.size != size || account.wanted_at != size {
             return None;
         }
         let held = &shelf.ready & shelf.catalog.live();

@@ -40,7 +40,12 @@ impl Shelf {
                         self.changed_names.extend(self.catalog.names_of(ordinal));
                     }
                 }
-                Entry::ObjectAdded(_) | Entry::Commit(_) | Entry::Unknown => {}
+                // A pending name is nowhere in place, and so changes nothing there.
+                Entry::NamePending { .. }
+                | Entry::NameDropped { .. }
+                | Entry::ObjectAdded(_)
+                | Entry::Commit(_)
+                | Entry::Unknown => {}
             }
         }
         Ok(())

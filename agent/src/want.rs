@@ -1,6 +1,6 @@
 //! What this mirror wants: all that is live, or what its filter selects (pure).
 
-use landfall_catalog::{Catalog, Digest, FilePath, Hasher, Ordinal, Repository};
+use landfall_catalog::{Catalog, Digest, FilePath, Hasher, Name, Ordinal, Repository};
 use roaring::RoaringBitmap;
 use serde::Deserialize;
 
@@ -43,6 +43,15 @@ impl Filter {
             .any(|rule| matches_glob(rule, repository.as_str()))
     }
 
+    fn takes(&self, name: &Name) -> bool {
+        match name {
+            Name::Tag(repository, _) | Name::Root(repository, _) => {
+                self.takes_repository(repository)
+            }
+            Name::File(path) => self.takes_file(path),
+        }
+    }
+
     fn takes_file(&self, path: &FilePath) -> bool {
         self.paths
             .iter()
@@ -50,7 +59,8 @@ impl Filter {
     }
 }
 
-/// The objects that a mirror with this filter is to hold.
+/// The objects that a mirror with this filter is to hold: what its names mean,
+/// and what those that are pending will.
 pub(crate) fn wanted(catalog: &Catalog, filter: &Filter) -> RoaringBitmap {
     if filter.is_everything() {
         return catalog.live().clone();
@@ -73,6 +83,11 @@ pub(crate) fn wanted(catalog: &Catalog, filter: &Filter) -> RoaringBitmap {
     }
     for (path, record) in catalog.files() {
         if filter.takes_file(path) {
+            add_closure(catalog, record.ordinal, &mut wanted);
+        }
+    }
+    for (name, record) in catalog.pending_names() {
+        if filter.takes(name) {
             add_closure(catalog, record.ordinal, &mut wanted);
         }
     }
@@ -113,7 +128,8 @@ fn matches_glob(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{catalog_of_image_and_file, ordinals};
+    use crate::testing::{catalog_of_image_and_file, ordinals, with_commit};
+    use landfall_catalog::Entry;
 
     #[test]
     fn a_star_stands_for_any_run_of_characters() {
@@ -147,6 +163,34 @@ mod tests {
         assert_eq!(of(&["kube-*"], &[]), [0, 1, 2]);
         assert_eq!(of(&[], &["binaries/"]), [3]);
         assert_eq!(of(&["other"], &["elsewhere/"]), [0_u32; 0]);
+    }
+
+    #[test]
+    fn what_is_pending_is_wanted_by_who_wants_its_name() {
+        let mut catalog = catalog_of_image_and_file();
+        let names = ["kube-proxy:v1", "binaries/a/b"].map(|name| name.parse::<Name>().unwrap());
+        let gone = names.map(|name| Entry::NameRemoved {
+            name,
+            reason: String::new(),
+        });
+        catalog.apply(&with_commit(gone.into(), 2)).unwrap();
+        let [image, file] = ["manifest", "file"].map(|content| Digest::of(content.as_bytes()));
+        let pending = [("new/tool:v2", image), ("binaries/c", file)].map(|(name, digest)| {
+            let name = name.parse().unwrap();
+            Entry::NamePending { name, digest }
+        });
+        catalog.apply(&with_commit(pending.into(), 3)).unwrap();
+        let of = |repositories: &[&str], paths: &[&str]| {
+            let filter = Filter {
+                repositories: repositories.iter().map(|rule| (*rule).into()).collect(),
+                paths: paths.iter().map(|rule| (*rule).into()).collect(),
+            };
+            ordinals(&wanted(&catalog, &filter))
+        };
+        assert_eq!(of(&[], &[]), [0, 1, 2, 3]);
+        assert_eq!(of(&["new/*"], &[]), [0, 1, 2]);
+        assert_eq!(of(&["kube-*"], &["binaries/"]), [3]);
+        assert_eq!(of(&["kube-*"], &[]), [0_u32; 0]);
     }
 
     #[test]

@@ -201,6 +201,14 @@ fn entries() -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
             name: "binaries/kops/1.0/kops".parse()?,
             reason: reason(),
         },
+        Entry::NamePending {
+            name: "kops/dns-controller:v2".parse()?,
+            digest,
+        },
+        Entry::NameDropped {
+            name: "binaries/kops/1.1/kops".parse()?,
+            reason: reason(),
+        },
         Entry::Withdrawn {
             digest,
             reason: reason(),

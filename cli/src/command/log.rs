@@ -34,6 +34,8 @@ struct Verified {
     objects_added: u64,
     names_set: u64,
     names_removed: u64,
+    names_pending: u64,
+    names_dropped: u64,
     withdrawn: u64,
     reinstated: u64,
     commits: u64,
@@ -101,6 +103,8 @@ async fn verify(args: LogVerifyArgs) -> Result<Verdict, Failure> {
         objects_added: verified.entries.objects_added,
         names_set: verified.entries.names_set,
         names_removed: verified.entries.names_removed,
+        names_pending: verified.entries.names_pending,
+        names_dropped: verified.entries.names_dropped,
         withdrawn: verified.entries.withdrawn,
         reinstated: verified.entries.reinstated,
         commits: verified.entries.commits,
@@ -111,7 +115,7 @@ async fn verify(args: LogVerifyArgs) -> Result<Verdict, Failure> {
         output::json(&report)?;
     } else {
         output::line(format!(
-            "{}: {} entries up to revision {}, signed {}\nroot {}\nevery signature, entry and tile is right: {} objects added, {} names set, {} removed, {} withdrawn, {} reinstated, {} commits, {} unknown",
+            "{}: {} entries up to revision {}, signed {}\nroot {}\nevery signature, entry and tile is right: {} objects added, {} names set, {} removed, {} made pending, {} dropped, {} withdrawn, {} reinstated, {} commits, {} unknown",
             report.origin,
             report.size,
             report.revision,
@@ -120,6 +124,8 @@ async fn verify(args: LogVerifyArgs) -> Result<Verdict, Failure> {
             report.objects_added,
             report.names_set,
             report.names_removed,
+            report.names_pending,
+            report.names_dropped,
             report.withdrawn,
             report.reinstated,
             report.commits,

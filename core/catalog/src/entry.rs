@@ -27,6 +27,22 @@ pub enum Entry {
         /// Why, for people.
         reason: String,
     },
+    /// The name will mean this object, and nobody may see it yet: whoever
+    /// wants the name wants its content from now on. [`Entry::NameSet`] of the
+    /// name, whatever it then means, or [`Entry::NameDropped`] ends that.
+    NamePending {
+        /// The name.
+        name: Name,
+        /// The object, added before.
+        digest: Digest,
+    },
+    /// The name that was pending will not be set.
+    NameDropped {
+        /// The name.
+        name: Name,
+        /// Why, for people.
+        reason: String,
+    },
     /// The object is served by nobody from now on, and purged.
     Withdrawn {
         /// The object.

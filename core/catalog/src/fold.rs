@@ -10,6 +10,7 @@
 mod check;
 mod names;
 mod objects;
+mod pending;
 mod query;
 mod seeded;
 
@@ -25,12 +26,14 @@ use crate::membership::Membership;
 use crate::name::Name;
 use crate::object::{Ordinal, Revision};
 use names::Names;
+use pending::PendingNames;
 use seeded::Seed;
 
 pub use names::NameRecord;
 pub(crate) use names::RepositoryId;
 pub use objects::ObjectRef;
 pub(crate) use objects::Objects;
+pub use pending::PendingRecord;
 
 /// Most objects that a catalog can have. Ordinals, and so the bitmaps of
 /// readiness, stay below it.
@@ -39,7 +42,7 @@ pub const MAX_OBJECTS: u32 = 1 << 28;
 /// Most edges from objects to their children that a catalog can have.
 pub const MAX_EDGES: u32 = 1 << 30;
 
-/// Most names that a catalog can have at a time.
+/// Most names that a catalog can have at a time, the pending ones among them.
 pub const MAX_NAMES: u32 = 1 << 28;
 
 /// The state of the catalog at some revision.
@@ -48,6 +51,7 @@ pub const MAX_NAMES: u32 = 1 << 28;
 pub struct Catalog {
     objects: Objects,
     names: Names,
+    pending: PendingNames,
     membership: Membership,
     liveness: Liveness,
     last_commit: Option<Commit>,
@@ -108,6 +112,12 @@ pub enum FoldFault {
     /// The name does not mean anything.
     #[error("name {0} is not in the catalog")]
     UnknownName(Name),
+    /// The name is pending already; it has to be dropped first.
+    #[error("name {0} is pending already")]
+    AlreadyPending(Name),
+    /// The name is not pending.
+    #[error("name {0} is not pending")]
+    NotPending(Name),
     /// A name by digest that would mean another digest.
     #[error("name {name} cannot mean {digest}")]
     RootMismatch {
@@ -116,7 +126,7 @@ pub enum FoldFault {
         /// The object.
         digest: Digest,
     },
-    /// A withdrawn object would get a name.
+    /// A withdrawn object would get a name, or a pending one.
     #[error("object {digest} is withdrawn and cannot be named {name}")]
     NamedWhileWithdrawn {
         /// The name.
@@ -140,6 +150,7 @@ impl fmt::Debug for Catalog {
             .field("log_size", &self.log_size)
             .field("objects", &self.object_count())
             .field("names", &self.name_count())
+            .field("pending", &self.pending_count())
             .field("live", &self.live_count())
             .finish_non_exhaustive()
     }
@@ -165,6 +176,7 @@ impl Catalog {
         Self {
             objects: Objects::new(seed),
             names: Names::new(seed),
+            pending: PendingNames::default(),
             membership: Membership::default(),
             liveness: Liveness::default(),
             last_commit: None,
@@ -193,6 +205,8 @@ impl Catalog {
             match entry {
                 Entry::NameSet { name, digest } => self.set_name(name, digest, index),
                 Entry::NameRemoved { name, .. } => self.remove_name(name),
+                Entry::NamePending { name, digest } => self.set_pending(name, digest, index),
+                Entry::NameDropped { name, .. } => self.end_pending(name),
                 Entry::Withdrawn { digest, reason } => {
                     if let Some(ordinal) = self.objects.ordinal(digest) {
                         self.liveness
@@ -226,6 +240,22 @@ impl Catalog {
         }
         if let Some(old) = set.replaced {
             self.let_go(set.repository, old.ordinal);
+        }
+        self.end_pending(name);
+    }
+
+    /// A pending name keeps its object live, and is in no repository.
+    fn set_pending(&mut self, name: &Name, digest: &Digest, since: u64) {
+        let Some(ordinal) = self.objects.ordinal(digest) else {
+            return;
+        };
+        self.touched += self.liveness.hold(&self.objects, ordinal);
+        self.pending.insert(name, PendingRecord { ordinal, since });
+    }
+
+    fn end_pending(&mut self, name: &Name) {
+        if let Some(pending) = self.pending.remove(name) {
+            self.let_go(None, pending.ordinal);
         }
     }
 

@@ -1,9 +1,9 @@
 //! What may go, and what a mirror wants.
 //!
-//! An object is reachable while a name reaches it through children, whatever
-//! refers to it; it is live while it is reachable and not withdrawn. Kept as
-//! counts: of the names that mean the object, plus the edges to it from
-//! parents that are reachable.
+//! An object is reachable while a name, in force or pending, reaches it through
+//! children, whatever refers to it; it is live while it is reachable and not withdrawn. Kept as
+//! counts: of the names that mean the object or will, plus the edges to it
+//! from parents that are reachable.
 
 use std::collections::BTreeMap;
 

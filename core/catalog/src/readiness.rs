@@ -177,6 +177,13 @@ impl Readiness {
         (number < self.through && !self.missing.contains(number)) || self.extra.contains(number)
     }
 
+    /// Whether all of these objects are held, at a cost in proportion to them.
+    #[must_use]
+    pub fn holds_all(&self, objects: &RoaringBitmap) -> bool {
+        let below = objects - &self.extra;
+        below.max().is_none_or(|last| last < self.through) && below.is_disjoint(&self.missing)
+    }
+
     /// True if the object of the name is held and the name is in place.
     #[must_use]
     pub fn serves_name(&self, name: NameRecord) -> bool {

@@ -45,6 +45,10 @@ pub struct EntryCounts {
     pub names_set: u64,
     /// `NameRemoved`.
     pub names_removed: u64,
+    /// `NamePending`.
+    pub names_pending: u64,
+    /// `NameDropped`.
+    pub names_dropped: u64,
     /// `Withdrawn`.
     pub withdrawn: u64,
     /// `Reinstated`.
@@ -258,6 +262,8 @@ impl<'a> Walk<'a> {
             Ok(Entry::ObjectAdded(_)) => &mut self.counts.objects_added,
             Ok(Entry::NameSet { .. }) => &mut self.counts.names_set,
             Ok(Entry::NameRemoved { .. }) => &mut self.counts.names_removed,
+            Ok(Entry::NamePending { .. }) => &mut self.counts.names_pending,
+            Ok(Entry::NameDropped { .. }) => &mut self.counts.names_dropped,
             Ok(Entry::Withdrawn { .. }) => &mut self.counts.withdrawn,
             Ok(Entry::Reinstated { .. }) => &mut self.counts.reinstated,
             Ok(Entry::Commit(commit)) => {

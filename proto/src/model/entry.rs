@@ -25,6 +25,14 @@ pub fn encode_entry(entry: &Entry) -> Result<Bytes, WireError> {
             name: Some(name_to_wire(name)),
             reason: reason.clone(),
         }),
+        Entry::NamePending { name, digest } => Kind::NamePending(v1::NamePending {
+            name: Some(name_to_wire(name)),
+            digest: digest_to_wire(digest),
+        }),
+        Entry::NameDropped { name, reason } => Kind::NameDropped(v1::NameDropped {
+            name: Some(name_to_wire(name)),
+            reason: reason.clone(),
+        }),
         Entry::Withdrawn { digest, reason } => Kind::Withdrawn(v1::Withdrawn {
             digest: digest_to_wire(digest),
             reason: reason.clone(),
@@ -75,6 +83,14 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, WireError> {
         Some(Kind::NameRemoved(removed)) => Entry::NameRemoved {
             name: name_from_wire(removed.name)?,
             reason: removed.reason,
+        },
+        Some(Kind::NamePending(pending)) => Entry::NamePending {
+            name: name_from_wire(pending.name)?,
+            digest: digest("name_pending.digest", &pending.digest)?,
+        },
+        Some(Kind::NameDropped(dropped)) => Entry::NameDropped {
+            name: name_from_wire(dropped.name)?,
+            reason: dropped.reason,
         },
         Some(Kind::Withdrawn(withdrawn)) => Entry::Withdrawn {
             digest: digest("withdrawn.digest", &withdrawn.digest)?,
@@ -218,8 +234,16 @@ mod tests {
                 digest,
             },
             Entry::NameSet {
+                name: Name::Root(repository.clone(), digest),
+                digest,
+            },
+            Entry::NamePending {
                 name: Name::Root(repository, digest),
                 digest,
+            },
+            Entry::NameDropped {
+                name: Name::File("binaries/kops/1.1/kops".parse().unwrap()),
+                reason: "no region was ready".into(),
             },
             Entry::NameRemoved {
                 name: Name::File("binaries/kops/1.0/kops".parse().unwrap()),
@@ -249,6 +273,33 @@ mod tests {
     fn every_entry_survives_the_wire() {
         for entry in every_kind() {
             let bytes = encode_entry(&entry).unwrap();
+            assert_eq!(decode_entry(&bytes).unwrap(), entry);
+        }
+    }
+
+    #[test]
+    fn pending_names_have_these_bytes_for_ever() {
+        let digest = Digest::from_raw([0x11; 32]);
+        let eleven = "11".repeat(32);
+        let pending = |name: &str| Entry::NamePending {
+            name: name.parse().unwrap(),
+            digest,
+        };
+        let dropped = Entry::NameDropped {
+            name: "f/x".parse().unwrap(),
+            reason: "no".into(),
+        };
+        for (entry, expected) in [
+            (
+                pending("a:v1"),
+                format!("3a2d0a090a070a0161120276311220{eleven}"),
+            ),
+            (pending("f/x"), format!("3a290a051203662f781220{eleven}")),
+            (dropped, "420b0a051203662f7812026e6f".to_owned()),
+        ] {
+            let bytes = encode_entry(&entry).unwrap();
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex, expected);
             assert_eq!(decode_entry(&bytes).unwrap(), entry);
         }
     }

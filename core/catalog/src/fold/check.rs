@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::names::Names;
+use super::pending::PendingNames;
 use super::{Catalog, FoldError, FoldFault, MAX_EDGES, MAX_NAMES, MAX_OBJECTS, Objects};
 use crate::digest::Digest;
 use crate::entry::{Commit, Entry};
@@ -25,6 +26,7 @@ impl Catalog {
         self.check_commit(entries)?;
         let rules = Rules {
             names: &self.names,
+            pending: &self.pending,
             liveness: &self.liveness,
             objects: Beside {
                 table: &self.objects,
@@ -66,6 +68,7 @@ impl Catalog {
     ) -> Result<(), FoldError> {
         let rules = Rules {
             names: &self.names,
+            pending: &self.pending,
             liveness: &self.liveness,
             objects: &mut self.objects,
         };
@@ -136,15 +139,16 @@ impl Table for Beside<'_> {
 /// The rules, over what they need of a catalog.
 struct Rules<'c, T> {
     names: &'c Names,
+    pending: &'c PendingNames,
     liveness: &'c Liveness,
     objects: T,
 }
 
 impl<T: Table> Rules<'_, T> {
     fn check(mut self, first: u64, entries: &[Entry]) -> Result<(), FoldError> {
-        let mut pending = Pending::of(entries);
+        let mut so_far = SoFar::of(entries);
         for (index, entry) in (first..).zip(entries) {
-            self.check_entry(entry, &mut pending)
+            self.check_entry(entry, &mut so_far)
                 .map_err(|fault| FoldError {
                     entry: index,
                     fault,
@@ -156,61 +160,101 @@ impl<T: Table> Rules<'_, T> {
     fn check_entry<'a>(
         &mut self,
         entry: &'a Entry,
-        pending: &mut Pending<'a>,
+        so_far: &mut SoFar<'a>,
     ) -> Result<(), FoldFault> {
         match entry {
             Entry::ObjectAdded(object) => self.objects.add(object),
             Entry::NameSet { name, digest } => {
-                let ordinal = self.known(digest)?;
-                if let Name::Root(_, root) = name
-                    && root != digest
-                {
-                    return Err(FoldFault::RootMismatch {
-                        name: name.clone(),
-                        digest: *digest,
-                    });
+                self.check_meaning(name, digest, so_far)?;
+                self.note_one_more(so_far)?;
+                so_far.note_name(name, true);
+                so_far.note_pending(name, false);
+                Ok(())
+            }
+            Entry::NamePending { name, digest } => {
+                self.check_meaning(name, digest, so_far)?;
+                if self.is_pending_by_then(name, so_far) {
+                    return Err(FoldFault::AlreadyPending(name.clone()));
                 }
-                if self.is_withdrawn_by_then(ordinal, pending) {
-                    return Err(FoldFault::NamedWhileWithdrawn {
-                        name: name.clone(),
-                        digest: *digest,
-                    });
+                self.note_one_more(so_far)?;
+                so_far.note_pending(name, true);
+                Ok(())
+            }
+            Entry::NameDropped { name, .. } => {
+                if !self.is_pending_by_then(name, so_far) {
+                    return Err(FoldFault::NotPending(name.clone()));
                 }
-                pending.names_set += 1;
-                if self.names.len() + pending.names_set > MAX_NAMES as usize {
-                    return Err(FoldFault::Full("names"));
-                }
-                pending.note_name(name, true);
+                so_far.note_pending(name, false);
                 Ok(())
             }
             Entry::NameRemoved { name, .. } => {
-                let in_force = match pending.names.get(name) {
+                let in_force = match so_far.names.get(name) {
                     Some(in_force) => *in_force,
                     None => self.names.get(name).is_some(),
                 };
                 if !in_force {
                     return Err(FoldFault::UnknownName(name.clone()));
                 }
-                pending.note_name(name, false);
+                so_far.note_name(name, false);
                 Ok(())
             }
             Entry::Withdrawn { digest, .. } => {
                 let ordinal = self.known(digest)?;
-                if self.is_withdrawn_by_then(ordinal, pending) {
+                if self.is_withdrawn_by_then(ordinal, so_far) {
                     return Err(FoldFault::AlreadyWithdrawn(*digest));
                 }
-                pending.withdrawn.insert(ordinal, true);
+                so_far.withdrawn.insert(ordinal, true);
                 Ok(())
             }
             Entry::Reinstated { digest, .. } => {
                 let ordinal = self.known(digest)?;
-                if !self.is_withdrawn_by_then(ordinal, pending) {
+                if !self.is_withdrawn_by_then(ordinal, so_far) {
                     return Err(FoldFault::NotWithdrawn(*digest));
                 }
-                pending.withdrawn.insert(ordinal, false);
+                so_far.withdrawn.insert(ordinal, false);
                 Ok(())
             }
             Entry::Commit(_) | Entry::Unknown => Ok(()),
+        }
+    }
+
+    /// Whether a name may mean that object, now or later.
+    fn check_meaning(
+        &self,
+        name: &Name,
+        digest: &Digest,
+        so_far: &SoFar<'_>,
+    ) -> Result<(), FoldFault> {
+        let ordinal = self.known(digest)?;
+        if let Name::Root(_, root) = name
+            && root != digest
+        {
+            return Err(FoldFault::RootMismatch {
+                name: name.clone(),
+                digest: *digest,
+            });
+        }
+        if self.is_withdrawn_by_then(ordinal, so_far) {
+            return Err(FoldFault::NamedWhileWithdrawn {
+                name: name.clone(),
+                digest: *digest,
+            });
+        }
+        Ok(())
+    }
+
+    fn note_one_more(&self, so_far: &mut SoFar<'_>) -> Result<(), FoldFault> {
+        so_far.names_set += 1;
+        if self.names.len() + self.pending.len() + so_far.names_set > MAX_NAMES as usize {
+            return Err(FoldFault::Full("names"));
+        }
+        Ok(())
+    }
+
+    fn is_pending_by_then(&self, name: &Name, so_far: &SoFar<'_>) -> bool {
+        match so_far.pending.get(name) {
+            Some(pending) => *pending,
+            None => self.pending.get(name).is_some(),
         }
     }
 
@@ -220,8 +264,8 @@ impl<T: Table> Rules<'_, T> {
             .ok_or(FoldFault::UnknownObject(*digest))
     }
 
-    fn is_withdrawn_by_then(&self, ordinal: Ordinal, pending: &Pending<'_>) -> bool {
-        match pending.withdrawn.get(&ordinal) {
+    fn is_withdrawn_by_then(&self, ordinal: Ordinal, so_far: &SoFar<'_>) -> bool {
+        match so_far.withdrawn.get(&ordinal) {
             Some(withdrawn) => *withdrawn,
             None => self.liveness.withdrawn(ordinal).is_some(),
         }
@@ -230,38 +274,59 @@ impl<T: Table> Rules<'_, T> {
 
 /// What the entries checked so far would change, as far as later ones depend
 /// on it.
-struct Pending<'a> {
+struct SoFar<'a> {
     /// The names that the revision removes somewhere: of the others nobody
     /// asks.
     removed_somewhere: HashSet<&'a Name>,
     /// Whether each of those is in force by now.
     names: HashMap<&'a Name, bool>,
+    /// The names that the revision makes pending or drops somewhere.
+    pending_somewhere: HashSet<&'a Name>,
+    /// Whether each of those is pending by now.
+    pending: HashMap<&'a Name, bool>,
+    /// Names set or made pending.
     names_set: usize,
     withdrawn: HashMap<Ordinal, bool>,
 }
 
-impl<'a> Pending<'a> {
+impl<'a> SoFar<'a> {
     fn of(entries: &'a [Entry]) -> Self {
-        let removed = |entry: &'a Entry| match entry {
-            Entry::NameRemoved { name, .. } => Some(name),
-            Entry::ObjectAdded(_)
-            | Entry::NameSet { .. }
-            | Entry::Withdrawn { .. }
-            | Entry::Reinstated { .. }
-            | Entry::Commit(_)
-            | Entry::Unknown => None,
-        };
-        Self {
-            removed_somewhere: entries.iter().filter_map(removed).collect(),
+        let mut so_far = Self {
+            removed_somewhere: HashSet::new(),
             names: HashMap::new(),
+            pending_somewhere: HashSet::new(),
+            pending: HashMap::new(),
             names_set: 0,
             withdrawn: HashMap::new(),
+        };
+        for entry in entries {
+            match entry {
+                Entry::NameRemoved { name, .. } => {
+                    so_far.removed_somewhere.insert(name);
+                }
+                Entry::NamePending { name, .. } | Entry::NameDropped { name, .. } => {
+                    so_far.pending_somewhere.insert(name);
+                }
+                Entry::ObjectAdded(_)
+                | Entry::NameSet { .. }
+                | Entry::Withdrawn { .. }
+                | Entry::Reinstated { .. }
+                | Entry::Commit(_)
+                | Entry::Unknown => {}
+            }
         }
+        so_far
     }
 
     fn note_name(&mut self, name: &'a Name, in_force: bool) {
         if !self.removed_somewhere.is_empty() && self.removed_somewhere.contains(name) {
             self.names.insert(name, in_force);
+        }
+    }
+
+    fn note_pending(&mut self, name: &'a Name, pending: bool) {
+        if !self.pending_somewhere.is_empty() && self.pending_somewhere.contains(name) {
+            self.pending.insert(name, pending);
         }
     }
 }

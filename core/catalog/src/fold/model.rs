@@ -12,6 +12,7 @@ use crate::object::Object;
 pub(super) struct Model {
     pub(super) objects: Vec<Object>,
     pub(super) names: BTreeMap<Name, (Digest, u64)>,
+    pub(super) pending: BTreeMap<Name, (Digest, u64)>,
     pub(super) withdrawn: BTreeMap<Digest, String>,
     pub(super) revision: u64,
     pub(super) log_size: u64,
@@ -57,16 +58,21 @@ impl Model {
                 fits
             }
             Entry::NameSet { name, digest } => {
-                let is_itself = match name {
-                    Name::Root(_, root) => root == digest,
-                    Name::Tag(..) | Name::File(_) => true,
-                };
-                let fits = is_itself && self.knows(digest) && !self.withdrawn.contains_key(digest);
+                let fits = self.can_mean(name, digest);
                 if fits {
                     self.names.insert(name.clone(), (*digest, self.log_size));
+                    self.pending.remove(name);
                 }
                 fits
             }
+            Entry::NamePending { name, digest } => {
+                let fits = self.can_mean(name, digest) && !self.pending.contains_key(name);
+                if fits {
+                    self.pending.insert(name.clone(), (*digest, self.log_size));
+                }
+                fits
+            }
+            Entry::NameDropped { name, .. } => self.pending.remove(name).is_some(),
             Entry::NameRemoved { name, .. } => self.names.remove(name).is_some(),
             Entry::Withdrawn { digest, reason } => {
                 self.knows(digest) && self.withdrawn.insert(*digest, reason.clone()).is_none()
@@ -83,19 +89,32 @@ impl Model {
         }
     }
 
+    fn can_mean(&self, name: &Name, digest: &Digest) -> bool {
+        let is_itself = match name {
+            Name::Root(_, root) => root == digest,
+            Name::Tag(..) | Name::File(_) => true,
+        };
+        is_itself && self.knows(digest) && !self.withdrawn.contains_key(digest)
+    }
+
     pub(super) fn knows(&self, digest: &Digest) -> bool {
         self.objects.iter().any(|object| object.digest == *digest)
     }
 
-    /// What the names that pass `wanted` reach.
+    /// What the names in force that pass `wanted` reach.
     pub(super) fn reached(&self, wanted: impl Fn(&Name) -> bool) -> BTreeSet<Digest> {
+        let names = self.names.iter().filter(|(name, _)| wanted(name));
+        self.below(names.map(|(_, (digest, _))| *digest).collect())
+    }
+
+    /// What any name reaches, in force or pending.
+    pub(super) fn reachable(&self) -> BTreeSet<Digest> {
+        let names = self.names.values().chain(self.pending.values());
+        self.below(names.map(|(digest, _)| *digest).collect())
+    }
+
+    fn below(&self, mut waiting: Vec<Digest>) -> BTreeSet<Digest> {
         let mut reached = BTreeSet::new();
-        let mut waiting: Vec<Digest> = self
-            .names
-            .iter()
-            .filter(|(name, _)| wanted(name))
-            .map(|(_, (digest, _))| *digest)
-            .collect();
         while let Some(digest) = waiting.pop() {
             if reached.insert(digest) {
                 let object = self.objects.iter().find(|object| object.digest == digest);

@@ -6,6 +6,7 @@ use roaring::RoaringBitmap;
 use super::Catalog;
 use super::names::NameRecord;
 use super::objects::ObjectRef;
+use super::pending::PendingRecord;
 use crate::digest::Digest;
 use crate::entry::Commit;
 use crate::name::{FilePath, Name, Repository, Tag};
@@ -60,7 +61,8 @@ impl Catalog {
         self.objects.get(ordinal)
     }
 
-    /// Objects that are live and not withdrawn: what a full mirror wants.
+    /// Objects that are live and not withdrawn: what a full mirror wants. What
+    /// pending names reach is among them.
     #[must_use]
     pub const fn live(&self) -> &RoaringBitmap {
         self.liveness.live()
@@ -84,7 +86,8 @@ impl Catalog {
         self.live().contains(ordinal.get())
     }
 
-    /// True if a name reaches the object through children, withdrawn or not.
+    /// True if a name, in force or pending, reaches the object through children,
+    /// withdrawn or not.
     #[must_use]
     pub fn is_reachable(&self, ordinal: Ordinal) -> bool {
         self.liveness.is_reachable(ordinal)
@@ -170,6 +173,39 @@ impl Catalog {
         self.object(ordinal)
             .into_iter()
             .flat_map(move |object| self.names.of_object(ordinal, *object.digest()))
+    }
+}
+
+/// Names that are pending: none of them answers anywhere above or below.
+impl Catalog {
+    /// Number of pending names.
+    #[must_use]
+    pub fn pending_count(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// What `name` will mean, if it is pending.
+    #[must_use]
+    pub fn pending_name(&self, name: &Name) -> Option<PendingRecord> {
+        self.pending.get(name)
+    }
+
+    /// All pending names, in order. Who selects by name (a mirror's filter)
+    /// wants what its names mean and what its pending ones will.
+    pub fn pending_names(&self) -> impl Iterator<Item = (&Name, PendingRecord)> {
+        self.pending.iter()
+    }
+
+    /// The pending names that will mean the object, in order.
+    pub fn pending_of(&self, ordinal: Ordinal) -> impl Iterator<Item = &Name> {
+        self.pending.of_object(ordinal)
+    }
+
+    /// A pending file that cannot be there together with `path`, as
+    /// [`Catalog::colliding_file`] says it of those in force.
+    #[must_use]
+    pub fn colliding_pending_file(&self, path: &FilePath) -> Option<&FilePath> {
+        self.pending.colliding_file(path)
     }
 }
 

@@ -62,6 +62,20 @@ fn remove(name: Name) -> Entry {
     }
 }
 
+fn pend(name: Name, number: u8) -> Entry {
+    Entry::NamePending {
+        name,
+        digest: digest(number),
+    }
+}
+
+fn drop_name(name: Name) -> Entry {
+    Entry::NameDropped {
+        name,
+        reason: "not now".to_owned(),
+    }
+}
+
 fn withdraw(number: u8) -> Entry {
     Entry::Withdrawn {
         digest: digest(number),
@@ -111,7 +125,7 @@ fn assert_same(catalog: &Catalog, model: &Model) {
     assert_eq!(catalog.object_count() as usize, model.objects.len());
     assert_eq!(catalog.name_count(), model.names.len());
 
-    let reachable = model.reached(|_| true);
+    let reachable = model.reachable();
     let live: BTreeSet<Digest> = reachable
         .iter()
         .filter(|digest| !model.withdrawn.contains_key(digest))
@@ -165,6 +179,25 @@ fn assert_same(catalog: &Catalog, model: &Model) {
         let names: BTreeSet<Name> = catalog.names_of(ordinal).collect();
         let expected = model.names.iter().filter(|(_, (d, _))| *d == object.digest);
         assert_eq!(names, expected.map(|(name, _)| name.clone()).collect());
+        let pending = catalog.pending_of(ordinal).count();
+        let expected = model.pending.values().filter(|(d, _)| *d == object.digest);
+        assert_eq!(pending, expected.count());
+    }
+
+    let pending: Vec<(Name, PendingRecord)> = catalog
+        .pending_names()
+        .map(|(name, record)| (name.clone(), record))
+        .collect();
+    let expected = model.pending.iter().map(|(name, (digest, since))| {
+        let ordinal = catalog.ordinal(digest).unwrap();
+        let since = *since;
+        (name.clone(), PendingRecord { ordinal, since })
+    });
+    assert_eq!(pending, expected.collect::<Vec<_>>());
+    assert_eq!(catalog.pending_count(), pending.len());
+    for (name, record) in &pending {
+        assert_eq!(catalog.pending_name(name), Some(*record));
+        assert!(catalog.pending_of(record.ordinal).any(|of| of == name));
     }
 
     for (name, (digest, set_at)) in &model.names {
@@ -255,13 +288,17 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     prop_oneof![
         8 => (0_u8..24, prop::collection::vec(0_u8..24, 0..4))
             .prop_map(|(number, children)| object(number, &children)),
-        8 => (any_name(), 0_u8..24).prop_map(|(name, number)| match name {
-            Name::Root(repository, digest) => Entry::NameSet {
-                name: Name::Root(repository, digest),
-                digest,
-            },
-            name @ (Name::Tag(..) | Name::File(_)) => set(name, number),
+        8 => (any_name(), 0_u8..24, 0_u8..3).prop_map(|(name, number, pending)| {
+            let digest = match &name {
+                Name::Root(_, digest) => *digest,
+                Name::Tag(..) | Name::File(_) => digest(number),
+            };
+            match pending {
+                0 => Entry::NamePending { name, digest },
+                _ => Entry::NameSet { name, digest },
+            }
         }),
+        1 => any_name().prop_map(drop_name),
         3 => any_name().prop_map(remove),
         1 => (0_u8..24).prop_map(withdraw),
         1 => (0_u8..24).prop_map(reinstate),

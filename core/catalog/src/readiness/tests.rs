@@ -254,6 +254,7 @@ proptest! {
         through in 0_u32..40,
         missing in prop::collection::btree_set(0_u32..60, 0..30),
         extra in prop::collection::btree_set(0_u32..60, 0..30),
+        asked in prop::collection::btree_set(0_u32..60, 0..4),
     ) {
         let loose = Readiness {
             through,
@@ -264,6 +265,8 @@ proptest! {
         let held = (0..100).filter(|o| loose.holds(Ordinal::new(*o))).count();
         prop_assert_eq!(loose.ready_count(), held as u64);
         prop_assert_eq!(loose.held().len(), held as u64);
+        let all = asked.iter().all(|o| loose.holds(Ordinal::new(*o)));
+        prop_assert_eq!(loose.holds_all(&asked.into_iter().collect()), all);
     }
 
     #[test]

@@ -63,6 +63,7 @@ fn each_contradiction_is_refused_with_its_entry_and_changes_nothing() {
         object(2, &[]),
         set(tag("a", "v1"), 1),
         withdraw(2),
+        pend(file("p"), 0),
     ];
     let mut model = Model::default();
     entries.push(commit(1));
@@ -99,6 +100,29 @@ fn each_contradiction_is_refused_with_its_entry_and_changes_nothing() {
             remove(tag("a", "v2")),
             FoldFault::UnknownName(tag("a", "v2")),
         ),
+        (pend(file("y"), 9), FoldFault::UnknownObject(digest(9))),
+        (
+            pend(root("a", 0), 1),
+            FoldFault::RootMismatch {
+                name: root("a", 0),
+                digest: digest(1),
+            },
+        ),
+        (
+            pend(file("y"), 2),
+            FoldFault::NamedWhileWithdrawn {
+                name: file("y"),
+                digest: digest(2),
+            },
+        ),
+        (pend(file("p"), 0), FoldFault::AlreadyPending(file("p"))),
+        (pend(file("p"), 1), FoldFault::AlreadyPending(file("p"))),
+        (drop_name(file("x")), FoldFault::NotPending(file("x"))),
+        (
+            drop_name(tag("a", "v1")),
+            FoldFault::NotPending(tag("a", "v1")),
+        ),
+        (remove(file("p")), FoldFault::UnknownName(file("p"))),
         (withdraw(2), FoldFault::AlreadyWithdrawn(digest(2))),
         (withdraw(9), FoldFault::UnknownObject(digest(9))),
         (reinstate(0), FoldFault::NotWithdrawn(known)),
@@ -155,6 +179,154 @@ fn entries_of_one_revision_see_those_before_them() {
         apply(&mut catalog, twice).unwrap_err().fault,
         FoldFault::UnknownName(file("x"))
     );
+}
+
+#[test]
+fn a_pending_name_keeps_its_content_live_and_answers_nowhere() {
+    let mut catalog = Catalog::default();
+    let image = vec![
+        object(0, &[]),
+        object(2, &[0]),
+        object(3, &[]),
+        pend(tag("a", "v1"), 2),
+        pend(root("a", 3), 3),
+        pend(file("x/y"), 0),
+    ];
+    apply(&mut catalog, image).unwrap();
+    let ordinal = |catalog: &Catalog, number| catalog.ordinal(&digest(number)).unwrap();
+    for number in [0, 2, 3] {
+        let ordinal = ordinal(&catalog, number);
+        assert!(catalog.is_live(ordinal) && catalog.is_reachable(ordinal));
+        assert!(!catalog.contains("a", ordinal));
+        assert_eq!(catalog.names_of(ordinal).count(), 0);
+    }
+    assert_eq!(catalog.name_count(), 0);
+    assert!(!catalog.has_repository("a"));
+    assert_eq!(catalog.repositories().count(), 0);
+    assert_eq!(catalog.tags("a").count() + catalog.roots("a").count(), 0);
+    assert_eq!(catalog.name(&tag("a", "v1")), None);
+    assert_eq!(catalog.tag("a", "v1"), None);
+    assert_eq!(catalog.file("x/y"), None);
+    assert_eq!(catalog.files().count(), 0);
+    assert!(catalog.referrers("a", &digest(2)).is_empty());
+    let record = catalog.pending_name(&tag("a", "v1")).unwrap();
+    assert_eq!(
+        (record.ordinal, record.since),
+        (ordinal(&catalog, 2), 3),
+        "the index of its entry"
+    );
+
+    apply(&mut catalog, vec![set(tag("a", "v1"), 2)]).unwrap();
+    assert_eq!(catalog.pending_name(&tag("a", "v1")), None);
+    assert!(catalog.contains("a", ordinal(&catalog, 0)));
+    let dropped = vec![drop_name(root("a", 3)), drop_name(file("x/y"))];
+    apply(&mut catalog, dropped).unwrap();
+    assert_eq!(catalog.pending_count(), 0);
+    assert!(!catalog.is_live(ordinal(&catalog, 3)));
+    assert!(catalog.is_live(ordinal(&catalog, 0)), "of the image");
+}
+
+#[test]
+fn a_name_that_is_set_to_anything_is_pending_no_more() {
+    let mut catalog = Catalog::default();
+    let entries = vec![
+        object(0, &[]),
+        object(1, &[]),
+        set(file("x"), 0),
+        pend(file("x"), 1),
+    ];
+    apply(&mut catalog, entries).unwrap();
+    let current = |catalog: &Catalog| catalog.file("x").unwrap().ordinal.get();
+    assert_eq!(current(&catalog), 0, "it means what it meant");
+    apply(&mut catalog, vec![remove(file("x"))]).unwrap();
+    assert_eq!(
+        catalog.pending_count(),
+        1,
+        "removal is of the name in force"
+    );
+    apply(&mut catalog, vec![set(file("x"), 0)]).unwrap();
+    assert_eq!((current(&catalog), catalog.pending_count()), (0, 0));
+    assert!(!catalog.is_live(catalog.ordinal(&digest(1)).unwrap()));
+}
+
+#[test]
+fn withdrawn_content_stays_pending_and_comes_back_with_its_reinstatement() {
+    let mut catalog = Catalog::default();
+    apply(&mut catalog, vec![object(0, &[]), pend(file("x"), 0)]).unwrap();
+    let ordinal = catalog.pending_name(&file("x")).unwrap().ordinal;
+    apply(&mut catalog, vec![withdraw(0)]).unwrap();
+    assert!(!catalog.is_live(ordinal) && catalog.is_reachable(ordinal));
+    let error = apply(&mut catalog, vec![set(file("x"), 0)]).unwrap_err();
+    assert!(matches!(error.fault, FoldFault::NamedWhileWithdrawn { .. }));
+    apply(&mut catalog, vec![reinstate(0)]).unwrap();
+    assert!(catalog.is_live(ordinal));
+}
+
+#[test]
+fn entries_of_one_revision_see_what_is_pending_by_then() {
+    let mut catalog = Catalog::default();
+    let x = || file("x");
+    let entries = vec![
+        object(0, &[]),
+        pend(x(), 0),
+        drop_name(x()),
+        pend(x(), 0),
+        set(x(), 0),
+        pend(x(), 0),
+    ];
+    apply(&mut catalog, entries).unwrap();
+    assert_eq!(catalog.pending_name(&x()).unwrap().since, 5);
+    for (entries, fault) in [
+        (
+            vec![drop_name(x()), drop_name(x())],
+            FoldFault::NotPending(x()),
+        ),
+        (
+            vec![set(x(), 0), drop_name(x())],
+            FoldFault::NotPending(x()),
+        ),
+        (
+            vec![drop_name(x()), pend(x(), 0), pend(x(), 0)],
+            FoldFault::AlreadyPending(x()),
+        ),
+        (
+            vec![withdraw(0), drop_name(x()), pend(x(), 0)],
+            FoldFault::NamedWhileWithdrawn {
+                name: x(),
+                digest: digest(0),
+            },
+        ),
+    ] {
+        assert_eq!(apply(&mut catalog, entries).unwrap_err().fault, fault);
+        assert_eq!(catalog.pending_count(), 1);
+    }
+}
+
+#[test]
+fn pending_files_that_would_be_folders_of_each_other_are_found() {
+    let mut catalog = Catalog::default();
+    let entries = vec![
+        object(0, &[]),
+        pend(file("a/b"), 0),
+        pend(file("c-d"), 0),
+        pend(file("c/d"), 0),
+        pend(file("c/d/e/f"), 0),
+        pend(tag("c", "d"), 0),
+    ];
+    apply(&mut catalog, entries).unwrap();
+    for (path, collision) in [
+        ("a", Some("a/b")),
+        ("a/b/c", Some("a/b")),
+        ("a/b", None),
+        ("c", Some("c/d")),
+        ("c/d", Some("c/d/e/f")),
+        ("c/d/e/f/g", Some("c/d")),
+        ("d", None),
+    ] {
+        let path: FilePath = path.parse().unwrap();
+        let found = catalog.colliding_pending_file(&path);
+        assert_eq!(found.map(FilePath::as_str), collision, "{path}");
+    }
 }
 
 #[test]
@@ -229,6 +401,12 @@ fn the_work_of_a_commit_does_not_grow_with_the_catalog() {
         };
         apply(&mut catalog, vec![moved]).unwrap();
         apply(&mut catalog, vec![remove(tag("a", "v0"))]).unwrap();
+        let pending = Entry::NamePending {
+            name: tag("a", "v0"),
+            digest: newest,
+        };
+        apply(&mut catalog, vec![pending]).unwrap();
+        apply(&mut catalog, vec![drop_name(tag("a", "v0"))]).unwrap();
         apply(&mut catalog, vec![object(0, &[]), set(file("x"), 0)]).unwrap();
         catalog.touched - before
     };
