@@ -81,7 +81,8 @@ pub struct Fetched {
 }
 
 /// Brings one object to `destination`, from the first of `sources` that
-/// delivers. `progress` is told how many bytes of the object are there.
+/// delivers. `progress` is told how many bytes of the object are written: with
+/// a piece list, those of whole pieces that were right.
 ///
 /// Dropping the future leaves nothing visible. A directory keeps what arrived,
 /// and the next call goes on from it. If another transfer of the same object is

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use landfall_catalog::Digest;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 
 use super::assay::Assay;
@@ -90,10 +90,12 @@ impl StreamWriter {
         self.size
     }
 
-    /// Writes what comes until the queue ends or something fails.
+    /// Writes what comes until the queue ends or something fails, and keeps
+    /// `position` up to date.
     pub(crate) async fn write_all(
         &mut self,
         mut queue: mpsc::Receiver<Vec<Bytes>>,
+        position: watch::Sender<u64>,
     ) -> Result<(), StoreError> {
         let mut written = Ok(());
         while written.is_ok() {
@@ -110,6 +112,7 @@ impl StreamWriter {
             };
             let Some(batch) = batch else { break };
             written = self.write(batch).await;
+            position.send_replace(self.position());
         }
         if let Some(assay) = &mut self.assay {
             assay.forget_pending();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::StreamExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -17,6 +17,8 @@ use crate::store::{PartialWriter, StoreError, Writer};
 const BATCH: usize = 512 << 10;
 /// Batches on their way to the disk.
 const QUEUED_BATCHES: usize = 4;
+/// How long bytes wait for more to be handed over with.
+const LINGER: Duration = Duration::from_millis(50);
 
 /// What became of a try.
 pub(super) struct Attempt {
@@ -66,6 +68,7 @@ pub(super) async fn run(
     let served_by = Some(opened.served_by.clone());
     let size = writer.size();
     let (batches, queue) = mpsc::channel(QUEUED_BATCHES);
+    let (position, there) = watch::channel(from);
     let mut receiver = Receiver {
         skip: from - opened.start,
         there: from,
@@ -74,10 +77,11 @@ pub(super) async fn run(
         watchdog: Watchdog::new(limits),
         batch: Vec::new(),
         batch_length: 0,
+        batch_due: Instant::now(),
         batches,
     };
     let receiving = async move {
-        let ended = receiver.receive(opened, progress).await;
+        let ended = receiver.receive(opened).await;
         let received = receiver.received;
         // Closes the queue: the writer finishes what it has.
         drop(receiver);
@@ -85,13 +89,15 @@ pub(super) async fn run(
     };
     let (writer, written, ended, received) = match writer {
         Writer::Partial(writer) => {
-            let writing = spawn_blocking(move || write_all(*writer, queue));
-            let (ended, received) = receiving.await;
+            let writing = spawn_blocking(move || write_all(*writer, queue, &position));
+            let ((ended, received), ()) = tokio::join!(receiving, tell(there, progress));
             let (writer, written) = writing.await.map_err(|_| StoreError::Cancelled)?;
             (Writer::Partial(Box::new(writer)), written, ended, received)
         }
         Writer::Stream(mut writer) => {
-            let (written, (ended, received)) = tokio::join!(writer.write_all(queue), receiving);
+            let writing = writer.write_all(queue, position);
+            let (written, (ended, received), ()) =
+                tokio::join!(writing, receiving, tell(there, progress));
             (Writer::Stream(writer), written, ended, received)
         }
     };
@@ -114,16 +120,26 @@ pub(super) async fn run(
     })
 }
 
+/// Tells of bytes when they are written, and not before: whoever drops the
+/// transfer then finds them again.
+async fn tell(mut there: watch::Receiver<u64>, progress: &(dyn Fn(u64) + Send + Sync)) {
+    while there.changed().await.is_ok() {
+        progress(*there.borrow_and_update());
+    }
+}
+
 /// Writes what comes until the queue ends or something fails.
 fn write_all(
     mut writer: PartialWriter,
     mut queue: mpsc::Receiver<Vec<Bytes>>,
+    position: &watch::Sender<u64>,
 ) -> (PartialWriter, Result<(), StoreError>) {
     let mut written = Ok(());
     while written.is_ok()
         && let Some(batch) = queue.blocking_recv()
     {
         written = batch.into_iter().try_for_each(|chunk| writer.write(chunk));
+        position.send_replace(writer.position());
     }
     writer.forget_pending();
     (writer, written)
@@ -166,21 +182,19 @@ struct Receiver<'a> {
     watchdog: Watchdog<'a>,
     batch: Vec<Bytes>,
     batch_length: usize,
+    /// When the batch is handed over, if nothing more comes.
+    batch_due: Instant,
     batches: mpsc::Sender<Vec<Bytes>>,
 }
 
 impl Receiver<'_> {
-    async fn receive(
-        &mut self,
-        mut opened: Opened,
-        progress: &(dyn Fn(u64) + Send + Sync),
-    ) -> Ended {
+    async fn receive(&mut self, mut opened: Opened) -> Ended {
         let ended = loop {
             if self.there == self.size {
                 // More than that is not asked for.
                 break Ended::Complete;
             }
-            match timeout_at(self.watchdog.deadline, opened.stream.next()).await {
+            match timeout_at(self.patience(), opened.stream.next()).await {
                 Ok(Some(Ok(chunk))) => {
                     self.received += chunk.len() as u64;
                     self.watchdog.received(chunk.len() as u64);
@@ -188,14 +202,17 @@ impl Receiver<'_> {
                         // The writer ended first and says why.
                         return Ended::Complete;
                     }
-                    progress(self.there);
                 }
                 Ok(Some(Err(error))) => break fault(&error),
                 Ok(None) => {
                     let detail = format!("ended after {} of {} bytes", self.there, self.size);
                     break Ended::Fault(FaultKind::Truncated, detail);
                 }
-                Err(_) => {}
+                Err(_) => {
+                    if self.send().await.is_err() {
+                        return Ended::Complete;
+                    }
+                }
             }
             if self.watchdog.is_stalled() {
                 break Ended::Fault(FaultKind::Stalled, "became too slow".to_owned());
@@ -206,6 +223,15 @@ impl Receiver<'_> {
         ended
     }
 
+    /// Until when the next bytes are waited for.
+    fn patience(&self) -> Instant {
+        if self.batch.is_empty() {
+            self.watchdog.deadline
+        } else {
+            self.watchdog.deadline.min(self.batch_due)
+        }
+    }
+
     async fn take(&mut self, mut chunk: Bytes) -> Result<(), ()> {
         let passed_over = self.skip.min(chunk.len() as u64);
         self.skip -= passed_over;
@@ -214,6 +240,9 @@ impl Receiver<'_> {
         chunk.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
         if chunk.is_empty() {
             return Ok(());
+        }
+        if self.batch.is_empty() {
+            self.batch_due = Instant::now() + LINGER;
         }
         self.there += chunk.len() as u64;
         self.batch_length += chunk.len();
