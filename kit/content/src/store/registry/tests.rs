@@ -32,6 +32,8 @@ struct Fake {
     forgets: bool,
     /// Lists referrers itself.
     lists: bool,
+    /// Questions that it answers 500, as one does while somebody else pushes.
+    stumbles: usize,
     upload: Vec<u8>,
     blobs: HashMap<String, usize>,
     log: Vec<String>,
@@ -97,6 +99,10 @@ async fn answer(shared: Shared, request: Request) -> Response {
         }
         (&Method::PUT, false) if fake.lists => reply(201).header("oci-subject", "sha256:x"),
         (&Method::PUT, false) => reply(201),
+        (&Method::HEAD, _) if fake.stumbles > 0 => {
+            fake.stumbles -= 1;
+            reply(500)
+        }
         (&Method::HEAD, _) => {
             let hex = path.rsplit(':').next().unwrap();
             match fake.blobs.get(hex) {
@@ -175,6 +181,43 @@ async fn a_registry_that_limits_and_breaks_down_is_waited_for_and_continued() {
             "HEAD sha256".to_owned(),
         ]
     );
+}
+
+#[tokio::test]
+async fn a_registry_that_stumbles_over_a_push_of_the_same_is_asked_again() {
+    let bytes = content(1000);
+    let item = item(&bytes);
+    for is_there in [true, false] {
+        let mut busy = Fake {
+            stumbles: 2,
+            ..Fake::default()
+        };
+        if is_there {
+            busy.blobs.insert(item.digest.to_hex(), bytes.len());
+        }
+        let (_server, shared, store) = fake(busy).await;
+        assert_eq!(store.has(&item).await.unwrap(), is_there);
+        assert_eq!(shared.lock().unwrap().log, ["HEAD sha256"; 3]);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_only_stumbles_is_not_asked_for_ever() {
+    let broken = Fake {
+        stumbles: usize::MAX,
+        ..Fake::default()
+    };
+    let (_server, shared, store) = fake(broken).await;
+    let error = store.has(&item(&content(1000))).await.unwrap_err();
+    let examined = matches!(
+        error,
+        StoreError::Remote {
+            operation: "examine",
+            ..
+        }
+    );
+    assert!(examined, "{error:?}");
+    assert!((2..=5).contains(&shared.lock().unwrap().log.len()));
 }
 
 #[tokio::test]
