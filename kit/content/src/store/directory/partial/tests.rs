@@ -29,6 +29,55 @@ fn what_was_written_becomes_visible_only_by_a_commit() {
     }
 }
 
+/// Everybody may read it, nobody write.
+const READ_ONLY: u32 = 0o444;
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_commit_that_stops_before_the_rename_can_be_taken_up_again() {
+    let (folder, store) = store();
+    let bytes = content(5000);
+    let (digest, size) = (Digest::of(&bytes), bytes.len() as u64);
+    let partial = folder.path().join(".landfall/partial");
+    let partial = partial.join(digest.to_hex());
+    let blob = folder.path().join("blobs/sha256").join(digest.to_hex());
+    // Something at its place lets the rename fail, and nothing before it.
+    fs::create_dir_all(blob.join("in the way")).unwrap();
+    let mut writer = store
+        .writer(&digest, size, WriterOptions::default())
+        .unwrap();
+    writer.write(bytes.clone()).unwrap();
+    writer.commit().unwrap_err();
+    assert_eq!(mode(&partial) & 0o600, 0o600, "whoever comes next writes");
+
+    fs::remove_dir_all(&blob).unwrap();
+    let writer = store
+        .writer(&digest, size, WriterOptions::default())
+        .unwrap();
+    assert_eq!(writer.resumed_from(), size);
+    writer.commit().unwrap();
+    assert_eq!(mode(&blob), READ_ONLY);
+}
+
+#[test]
+fn a_commit_that_stops_after_the_rename_is_complete() {
+    let (folder, store) = store();
+    let bytes = content(5000);
+    let digest = Digest::of(&bytes);
+    store.put_bytes(&digest, &bytes).unwrap();
+    let blob = folder.path().join("blobs/sha256").join(digest.to_hex());
+    // As a crash before the permissions were changed leaves it.
+    fs::set_permissions(&blob, Permissions::from_mode(0o644)).unwrap();
+    let store = DirectoryStore::open(folder.path()).unwrap();
+    assert!(store.has(&digest, 5000).unwrap() && store.verify(&digest).unwrap());
+    assert_eq!(store.partials().unwrap(), []);
+    store.put_bytes(&digest, &bytes).unwrap();
+    assert!(store.remove(&digest).unwrap());
+}
+
 #[test]
 fn other_bytes_than_the_digest_says_are_thrown_away() {
     let (_folder, store) = store();
