@@ -144,6 +144,10 @@ pub struct Limits {
     /// Referrers (and, apart, cosign tags) that one OCI manifest may bring.
     #[serde(skip)]
     pub referrers: usize,
+    /// Referrers and cosign tags of one root, those of its children and their own
+    /// included, after which no more are looked for.
+    #[serde(skip)]
+    pub attached: usize,
     /// Bytes of a referrer with all it needs.
     #[serde(skip)]
     pub referrer_bytes: u64,
@@ -186,6 +190,7 @@ impl Default for Limits {
             concurrent_operations: 4,
             object_bytes: 64 << 30,
             referrers: 32,
+            attached: 512,
             referrer_bytes: 64 << 20,
             artifact_types: USUAL_ARTIFACT_TYPES.map(str::to_owned).to_vec(),
             refresh: Duration::from_secs(30),

@@ -1,7 +1,7 @@
 //! Promotion: what manifests ask for becomes what the catalog says.
 //!
-//! [`plan`] parses and plans, [`resolve`] and [`referrers`] read staging through
-//! [`sources`], [`orders`] keeps the result until it is confirmed, [`operation`]
+//! [`plan`] parses and plans, [`resolve`] and [`referrers`] (and [`cosign`])
+//! read staging through [`sources`], [`orders`] keeps the result until it is confirmed, [`operation`]
 //! carries it out, [`execute`] brings the content, and [`compose`] makes one
 //! revision of all that succeeded. After the confirmation nothing is left to
 //! choose. [`registration`] says what a project is; [`bounds`] whose names are
@@ -11,6 +11,7 @@
 pub(crate) mod bounds;
 pub(crate) mod brake;
 pub(crate) mod compose;
+mod cosign;
 pub(crate) mod execute;
 pub(crate) mod operation;
 pub(crate) mod orders;

@@ -391,7 +391,7 @@ fn an_image_arrives_with_its_bill_of_materials_and_its_signature_under_the_same_
     layout.push(&sbom, &format!("{staging}:sbom"));
     layout.put(&listing, &format!("{staging}:sha256-{hex}"));
     // And cosign's own convention, a tag made of the digest.
-    let signature = layout.image("amd64", 8, &[300]);
+    let signature = layout.cosign_signature(&image);
     let signature = layout.push(&signature, &format!("{staging}:sha256-{hex}.sig"));
 
     let mut cluster = Cluster::start(Setup {

@@ -20,6 +20,9 @@ use crate::support::{
 
 /// What the coordinator's file says here, so that nobody waits for minutes.
 const LIMITS: &str = "\n[limits]\nstaging_answer_ms = 700\nstaging_min_bytes_per_second = 4096\nstaging_window_ms = 300\n";
+/// What cosign keeps under its tags.
+const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Layers of an image, in bytes.
 const LAYERS: [usize; 2] = [30_000, 70_000];
 /// Addresses that nobody in the test listens on; dialled, they would be waited for.
@@ -417,8 +420,9 @@ fn of_a_repository_with_many_images_the_tags_are_listed_once_and_signatures_foun
         let image = digest(&staging.image(&repository, 700 + seed, &[500]));
         rows += &format!("    \"{image}\": [\"v{seed}\"]\n");
         if seed % 3 == 0 {
-            let payload = staging.blob(&repository, "a/b", format!("of {image}").into_bytes());
-            let config = staging.blob(&repository, "a/b", b"{}".to_vec());
+            let payload = format!("of {image}").into_bytes();
+            let payload = staging.blob(&repository, SIMPLE_SIGNING, payload);
+            let config = staging.blob(&repository, CONFIG, b"{}".to_vec());
             let signature = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [payload]});
             let tag = format!("{}.sig", image.replace(':', "-"));
             staging.document(&repository, &signature);

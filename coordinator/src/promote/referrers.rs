@@ -1,16 +1,19 @@
 //! What speaks about an image: signatures, attestations, bills of materials.
 //!
 //! Staging is not reviewed, and whoever may push there may attach anything. So
-//! only known artifact types come along, few enough and small enough; what does
-//! not is named in a warning, and holds up nothing.
+//! only known types come along, few enough and small enough. A referrer that does
+//! not is named in a warning: attaching things is free to all. A cosign tag that
+//! does not is refused by name, because whoever verifies looks for it. Neither
+//! holds up the image.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use landfall_catalog::{Digest, Object, Tag};
 use landfall_content::oci::{
-    Closure, ClosureError, ClosureLimits, Descriptor, is_manifest, resolve_closure,
+    Closure, ClosureError, ClosureLimits, Descriptor, Document, is_manifest, resolve_closure,
 };
 
+use super::cosign;
 use super::resolve::{Reading, Unread, read_again, who_and_why};
 use super::sources::ImageSource;
 use super::survey::Survey;
@@ -23,8 +26,20 @@ const DEPTH: usize = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Attached {
     pub(crate) artifacts: Vec<Artifact>,
+    /// Cosign tags that are there and are not what they should be.
+    pub(crate) refused: Vec<RefusedTag>,
     /// What was left out, and why: for people.
     pub(crate) left_out: Vec<String>,
+    /// How many artifacts were looked at.
+    examined: usize,
+}
+
+/// A cosign tag that does not come along.
+#[derive(Debug)]
+pub(crate) struct RefusedTag {
+    pub(crate) tag: Tag,
+    pub(crate) digest: Digest,
+    pub(crate) why: String,
 }
 
 /// One artifact.
@@ -56,6 +71,13 @@ pub(super) async fn attached(
     while let Some((subject, depth)) = subjects.pop_front() {
         if !seen.insert(subject) {
             continue;
+        }
+        if found.examined >= limits.attached {
+            found.leave_out(format!(
+                "what speaks about {subject} and others: {} artifacts were looked at already",
+                found.examined
+            ));
+            break;
         }
         let before = found.artifacts.len();
         let listed = referrers(source, &subject, survey, &may_be).await;
@@ -148,9 +170,11 @@ impl Attached {
             }
         };
         for (tag, raw) in tagged {
-            match self.closure(source, &raw.digest, limits).await? {
-                Ok(closure) => self.take(Some(tag), raw.digest, closure),
-                Err(why) => self.leave_out(format!("the tag {tag}: {why}")),
+            let digest = raw.digest;
+            let closure = self.closure(source, &digest, limits).await?;
+            match closure.and_then(|closure| is_cosigns(&tag, subject, closure)) {
+                Ok(closure) => self.take(Some(tag), digest, closure),
+                Err(why) => self.refused.push(RefusedTag { tag, digest, why }),
             }
         }
         Ok(())
@@ -158,11 +182,12 @@ impl Attached {
 
     /// The artifact with all it needs, if it is complete and small enough.
     async fn closure(
-        &self,
+        &mut self,
         source: &ImageSource,
         digest: &Digest,
         limits: &Limits,
     ) -> Result<Result<Closure, String>, Unread> {
+        self.examined += 1;
         let reader = source.registry.repository(&source.repository);
         let bounds = ClosureLimits {
             depth: 2,
@@ -207,6 +232,17 @@ impl Attached {
     fn leave_out(&mut self, what: String) {
         self.left_out.push(what);
     }
+}
+
+/// The closure again, if cosign keeps such things under `tag`.
+fn is_cosigns(tag: &Tag, subject: &Digest, closure: Closure) -> Result<Closure, String> {
+    let suffix = tag.as_str().rsplit('.').next().unwrap_or_default();
+    let root = closure.objects.last().ok_or("it is empty")?;
+    let bytes = closure.documents.get(&root.digest).ok_or("it is empty")?;
+    let document = Document::parse(bytes, Some(root.media_type.as_str()))
+        .map_err(|error| landfall_proto::status::chain(&error))?;
+    cosign::check(suffix, subject, &document)?;
+    Ok(closure)
 }
 
 /// Whether a referrer is what it was listed as, and of a type that is taken.

@@ -8,6 +8,9 @@ use landfall_runtime::dial::http_client;
 use super::registry::{TestRegistry, digest_of};
 use super::running::{Folders, NAME, Running, file_manifests, image_manifests, rule, write};
 
+/// What cosign signs (its `SIGNATURE_SPEC.md`).
+const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+
 /// Larger than one piece, and no two pieces alike.
 fn large() -> Vec<u8> {
     (0_u32..1_200_000).flat_map(u32::to_le_bytes).collect()
@@ -144,7 +147,7 @@ async fn an_image_brings_its_closure_referrers_and_cosign_tags() {
     let sbom = registry.referrer(&index, "application/spdx+json", b"sbom");
     let signature = registry.referrer(&sbom, "application/vnd.cncf.notary.signature", b"signature");
     let strange = registry.referrer(&index, "application/x-miner", b"miner");
-    let cosign = registry.image(&[b"cosign signature"]);
+    let cosign = registry.cosign(SIMPLE_SIGNING, &[b"cosign payload"]);
     let cosign_tag = format!("sha256-{}.sig", digest_of(&amd64).to_hex());
     registry.name("kops/app", Some("v1"), &index);
     for attached in [&sbom, &signature, &strange] {
@@ -207,6 +210,102 @@ async fn an_image_brings_its_closure_referrers_and_cosign_tags() {
     let summary = planned.summary();
     assert_eq!((summary.set, summary.unchanged), (0, 1));
     assert_eq!(summary.removed, 0, "what came along stays with its image");
+    coordinator.stop().await;
+    registry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cosign_tag_brings_nothing_that_cosign_does_not_write() {
+    let folders = Folders::new();
+    let tree = folders.path("tree");
+    let registry = TestRegistry::start().await;
+    let image = registry.image(&[b"app"]);
+    let layer = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let many: Vec<Vec<u8>> = (0..300_u32).map(|n| n.to_le_bytes().to_vec()).collect();
+    let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
+    let strange = registry.blob(b"somebody else");
+    let cases = [
+        // A whole program under the name of a signature.
+        ("sig", registry.image(&[b"miner"]), "octet-stream"),
+        ("att", registry.cosign(layer, &[b"miner"]), layer),
+        (
+            "sbom",
+            registry.cosign(SIMPLE_SIGNING, &[b"payload"]),
+            SIMPLE_SIGNING,
+        ),
+        (
+            "sig",
+            registry.index(&[&registry.image(&[b"a"])]),
+            "it is an index",
+        ),
+        (
+            "sig",
+            registry.cosign(SIMPLE_SIGNING, &many),
+            "larger than allowed",
+        ),
+        (
+            "sig",
+            registry.referrer(&strange, SIMPLE_SIGNING, b"of another"),
+            "its subject is",
+        ),
+    ];
+    registry.name("kops/app", Some("v1"), &image);
+    let root = digest_of(&image);
+    image_manifests(&tree, &[(&root, "v1")]);
+    let rules = vec![rule("staging.example.org", registry.url.clone())];
+    let coordinator = Running::start(folders.config(rules)).await;
+    for (suffix, cosign, why) in &cases {
+        let tag = format!("sha256-{}.{suffix}", root.to_hex());
+        registry.name("kops/app", Some(&tag), cosign);
+        let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+        let name = format!("kops/app:{tag}");
+        let entry = planned.entries.iter().find(|entry| entry.name == name);
+        let entry = entry.expect("the tag has an entry of its own");
+        assert_eq!(entry.state, "refused", "{entry:?}");
+        assert!(entry.detail.contains(why), "{entry:?}");
+    }
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    let ended = coordinator.promote(&planned).await;
+    assert_eq!(ended.outcome("kops/app:v1"), "copied", "nothing is held up");
+    assert_eq!((ended.done.copied, ended.done.refused), (1, 3));
+    for (suffix, ..) in &cases {
+        let path = format!(
+            "/origin/v2/kops/app/manifests/sha256-{}.{suffix}",
+            root.to_hex()
+        );
+        assert_eq!(coordinator.get(&path).await.0, 404, "{path}");
+    }
+    let miner = Digest::of(b"miner").to_hex();
+    let path = format!("/origin/blobs/sha256/{miner}");
+    assert_eq!(coordinator.get(&path).await.0, 404);
+    coordinator.stop().await;
+    registry.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_what_is_attached_to_an_image_only_so_much_is_looked_at() {
+    let folders = Folders::new();
+    let tree = folders.path("tree");
+    let registry = TestRegistry::start().await;
+    let image = registry.image(&[b"app"]);
+    registry.name("kops/app", Some("v1"), &image);
+    // Each speaks about the one before.
+    let mut subject = image.clone();
+    for number in 0..3_u8 {
+        let referrer = registry.referrer(&subject, "application/spdx+json", &[number]);
+        registry.name("kops/app", None, &referrer);
+        subject = referrer;
+    }
+    image_manifests(&tree, &[(&digest_of(&image), "v1")]);
+    let mut config = folders.config(vec![rule("staging.example.org", registry.url.clone())]);
+    config.limits.attached = 2;
+    let coordinator = Running::start(config).await;
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    let left_out = |finding: &&v1::Finding| finding.rule == "referrer-left-out";
+    let told: Vec<_> = planned.findings.iter().filter(left_out).collect();
+    assert_eq!(told.len(), 1, "{:?}", planned.findings);
+    assert!(told[0].message.contains("2 artifacts"), "{told:?}");
+    assert_eq!(coordinator.promote(&planned).await.done.copied, 3);
     coordinator.stop().await;
     registry.stop().await;
 }

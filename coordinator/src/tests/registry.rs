@@ -80,7 +80,21 @@ impl TestRegistry {
     /// Keeps an image manifest with these layers.
     pub(super) fn image(&self, layers: &[&[u8]]) -> Value {
         let config = self.blob(format!("config of {} layers", layers.len()).as_bytes());
-        let layers: Vec<_> = layers.iter().map(|layer| self.blob(layer)).collect();
+        let layers = layers.iter().map(|layer| self.blob(layer)).collect();
+        self.manifest(config, layers)
+    }
+
+    /// Keeps what cosign would keep under a tag, of layers of this type.
+    pub(super) fn cosign(&self, layer_type: &str, layers: &[&[u8]]) -> Value {
+        let config = "application/vnd.oci.image.config.v1+json";
+        let config = self.put(b"{\"rootfs\":{}}", config, &[], None);
+        let layers = layers
+            .iter()
+            .map(|layer| self.put(layer, layer_type, &[], None));
+        self.manifest(config, layers.collect())
+    }
+
+    fn manifest(&self, config: Value, layers: Vec<Value>) -> Value {
         let children: Vec<_> = std::iter::once(&config)
             .chain(&layers)
             .map(digest_of)

@@ -86,6 +86,20 @@ pub(super) fn build(
                 catalog,
             );
         }
+        for refused in &whole.attached.refused {
+            let name = Name::Tag(repository.clone(), refused.tag.clone());
+            if !names.insert(name.clone()) {
+                continue;
+            }
+            let attached = Asked {
+                name,
+                digest: refused.digest,
+                mutable: true,
+                ..asked.clone()
+            };
+            let state = EntryState::Refused(refused.why.clone());
+            build.push(attached, state, Vec::new(), catalog);
+        }
     }
     build.removed = wanted
         .removed

@@ -49,7 +49,7 @@ fn a_commit_that_stops_before_the_rename_can_be_taken_up_again() {
     let mut writer = store
         .writer(&digest, size, WriterOptions::default())
         .unwrap();
-    writer.write(bytes.clone()).unwrap();
+    writer.write(bytes).unwrap();
     writer.commit().unwrap_err();
     assert_eq!(mode(&partial) & 0o600, 0o600, "whoever comes next writes");
 
