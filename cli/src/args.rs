@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Resolves the manifests against staging, and with --confirm promotes them.
     Promote(PromoteArgs),
+    /// Promotes what the manifests of a checkout list and production lacks, once or at an interval.
+    Reconcile(ReconcileArgs),
     /// Helps to write manifests.
     #[command(subcommand)]
     Manifest(ManifestCommand),

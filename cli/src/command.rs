@@ -11,6 +11,7 @@ pub(crate) mod operation;
 pub(crate) mod plan;
 pub(crate) mod project;
 pub(crate) mod promote;
+pub(crate) mod reconcile;
 pub(crate) mod revert;
 pub(crate) mod run;
 pub(crate) mod status;

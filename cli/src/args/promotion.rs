@@ -54,6 +54,31 @@ pub(crate) struct PromoteArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ReconcileArgs {
+    /// A root of manifests, a folder that holds several, or one file with both halves.
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// Goes on until it is stopped, with a round about every so often, as `10m`.
+    #[arg(long, value_name = "D", value_parser = crate::output::duration)]
+    pub(crate) interval: Option<Duration>,
+    /// Removes names that the manifests no longer list.
+    #[arg(long)]
+    pub(crate) prune: bool,
+    #[command(flatten)]
+    pub(crate) known: AcknowledgedArgs,
+    /// Why, for the catalog and the history.
+    #[arg(long, default_value = "reconcile")]
+    pub(crate) why: String,
+    /// Commit id of the manifests; found by itself in a git checkout.
+    #[arg(long)]
+    pub(crate) source: Option<String>,
+    /// One JSON object a round.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RevertArgs {
     /// The revision after which the names were as they are to be.
     pub(crate) revision: u64,

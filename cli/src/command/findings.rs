@@ -74,6 +74,11 @@ impl Known {
         })
     }
 
+    /// The file, as it is written.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Who acknowledged a fault, and why.
     pub(crate) fn of(&self, rule: &str, hash: &Digest) -> Option<&Acknowledgement> {
         self.acknowledgements.of(rule, hash)

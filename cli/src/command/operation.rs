@@ -14,6 +14,22 @@ use crate::{
     output::{self, progress::Progress},
 };
 
+/// To whom it is told what becomes of an operation.
+pub(crate) enum Telling<'a> {
+    /// To people: what is amiss, and the end.
+    People,
+    /// To programs: one event a line.
+    Programs,
+    /// To nobody; what is amiss is gathered.
+    Nobody(&'a mut Vec<v1::EntryOutcome>),
+}
+
+impl Telling<'_> {
+    pub(crate) const fn of(json: bool) -> Self {
+        if json { Self::Programs } else { Self::People }
+    }
+}
+
 /// Whether the plan is the one that was confirmed; an empty text confirms any.
 pub(crate) fn check_confirmed(confirmed: &str, digest: &Digest) -> Result<(), Failure> {
     if confirmed.is_empty() || confirmed == digest.to_string() {
@@ -29,7 +45,7 @@ pub(crate) async fn execute(
     client: &mut PromotionClient<connect::Connection>,
     coordinator: &str,
     request: v1::PromoteRequest,
-    json: bool,
+    telling: Telling<'_>,
 ) -> Result<v1::OperationDone, Failure> {
     let mut request = tonic::Request::new(request);
     telemetry::inject_trace_parent_into(request.metadata_mut());
@@ -39,7 +55,7 @@ pub(crate) async fn execute(
         .map_err(|status| connect::refused(coordinator, &status))?
         .into_inner()
         .operation;
-    let done = follow(client, coordinator, operation, json).await?;
+    let done = follow(client, coordinator, operation, telling).await?;
     if done.error.is_empty() {
         return Ok(done);
     }
@@ -55,7 +71,7 @@ async fn follow(
     client: &mut PromotionClient<connect::Connection>,
     coordinator: &str,
     operation: String,
-    json: bool,
+    mut telling: Telling<'_>,
 ) -> Result<v1::OperationDone, Failure> {
     let mut told: BTreeMap<String, String> = BTreeMap::new();
     let mut progress = Progress::new("copying", true);
@@ -74,7 +90,8 @@ async fn follow(
                     match events.next().await {
                         Some(Ok(event)) => {
                             last_sign = SystemClock.now();
-                            if let Some(done) = tell(event, json, &mut told, &mut progress)? {
+                            if let Some(done) = tell(event, &mut telling, &mut told, &mut progress)?
+                            {
                                 progress.finish();
                                 return Ok(done);
                             }
@@ -105,7 +122,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Shows one event; returns the last one.
 fn tell(
     event: v1::OperationEvent,
-    json: bool,
+    telling: &mut Telling<'_>,
     told: &mut BTreeMap<String, String>,
     progress: &mut Progress,
 ) -> Result<Option<v1::OperationDone>, Failure> {
@@ -117,33 +134,39 @@ fn tell(
             {
                 return Ok(None);
             }
-            if json {
-                output::json(&json!({"event": "entry", "name": outcome.name,
-                    "digest": Digest::try_from_slice(&outcome.digest).ok().map(|digest| digest.to_string()),
-                    "outcome": outcome.outcome, "detail": outcome.detail}))?;
-            } else if !matches!(outcome.outcome.as_str(), "present" | "copied") {
-                progress.note(&format!(
+            let is_fine = matches!(outcome.outcome.as_str(), "present" | "copied");
+            match telling {
+                Telling::Programs => {
+                    output::json(&json!({"event": "entry", "name": outcome.name,
+                        "digest": Digest::try_from_slice(&outcome.digest).ok().map(|digest| digest.to_string()),
+                        "outcome": outcome.outcome, "detail": outcome.detail}))?;
+                }
+                Telling::People | Telling::Nobody(_) if is_fine => {}
+                Telling::Nobody(_) if outcome.outcome == "removed" => {}
+                Telling::People => progress.note(&format!(
                     "{}: {}: {}",
                     outcome.outcome, outcome.name, outcome.detail
-                ));
+                )),
+                Telling::Nobody(amiss) => amiss.push(outcome),
             }
         }
         Some(operation_event::Kind::Progress(now)) => {
             progress.set(now.bytes_done, now.bytes_total, SystemClock.now());
-            if json {
+            if let Telling::Programs = telling {
                 output::json(&json!({"event": "progress", "bytes_done": now.bytes_done,
                     "bytes_total": now.bytes_total, "entries_done": now.entries_done,
                     "entries_total": now.entries_total}))?;
             }
         }
         Some(operation_event::Kind::Done(done)) => {
-            if json {
-                output::json(&json!({"event": "done", "operation": done.operation,
-                    "revision": done.revision, "present": done.present, "copied": done.copied,
-                    "lost": done.lost, "refused": done.refused, "failed": done.failed,
-                    "removed": done.removed, "error": done.error}))?;
-            } else {
-                output::line(format!(
+            match telling {
+                Telling::Programs => {
+                    output::json(&json!({"event": "done", "operation": done.operation,
+                        "revision": done.revision, "present": done.present, "copied": done.copied,
+                        "lost": done.lost, "refused": done.refused, "failed": done.failed,
+                        "removed": done.removed, "error": done.error}))?;
+                }
+                Telling::People => output::line(format!(
                     "operation {}: {} copied, {} present, {} removed, {} lost, {} refused, {} failed; {}",
                     done.operation,
                     done.copied,
@@ -157,7 +180,8 @@ fn tell(
                     } else {
                         format!("published as revision {}", done.revision)
                     }
-                ))?;
+                ))?,
+                Telling::Nobody(_) => {}
             }
             return Ok(Some(done));
         }

@@ -135,7 +135,8 @@ async fn against(
 ) -> Result<(Plan, String, u64), Failure> {
     let mut client = PromotionClient::new(connect::connection(coordinator)?);
     let options = args.changes.options();
-    let resolved = promote::resolve(&mut client, coordinator, &args.dir, options).await?;
+    let tree = manifests::read(&args.dir)?;
+    let resolved = promote::resolve(&mut client, coordinator, tree, options).await?;
     let digest = Digest::try_from_slice(&resolved.summary.plan)
         .map_err(|error| Failure::failed("the coordinator's plan has no digest", &error))?;
     let text = promote::text(&resolved, &digest, known);

@@ -3,7 +3,7 @@
 use landfall_proto::v1::{self, promotion_client::PromotionClient};
 use serde_json::json;
 
-use super::promote;
+use super::{manifests, promote};
 use crate::{
     args::{ProjectApplyArgs, ProjectCommand},
     connect,
@@ -23,7 +23,7 @@ async fn apply(args: ProjectApplyArgs) -> Result<Verdict, Failure> {
         dry_run: args.dry_run,
         ..v1::PlanOptions::default()
     };
-    let requests = promote::upload(&args.dir, options)?;
+    let requests = promote::upload(manifests::read(&args.dir)?, options);
     let projects = PromotionClient::new(connect::connection(coordinator)?)
         .apply_projects(futures::stream::iter(requests))
         .await

@@ -5,11 +5,16 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 
 use futures::StreamExt;
 use landfall_catalog::Digest;
+use landfall_promotion::Tree;
 use landfall_proto::v1::{self, plan_event, plan_request, promotion_client::PromotionClient};
 use landfall_runtime::{Clock, SystemClock};
 use serde_json::json;
 
-use super::{findings::Known, manifests, operation};
+use super::{
+    findings::Known,
+    manifests,
+    operation::{self, Telling},
+};
 use crate::{
     args::PromoteArgs,
     connect,
@@ -33,7 +38,8 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
     let mut client = PromotionClient::new(connect::connection(coordinator)?);
     let known = Known::read(args.known.acknowledged.as_deref(), &args.dir)?;
     let options = args.changes.options();
-    let resolved = resolve(&mut client, coordinator, &args.dir, options).await?;
+    let tree = manifests::read(&args.dir)?;
+    let resolved = resolve(&mut client, coordinator, tree, options).await?;
     let digest = Digest::try_from_slice(&resolved.summary.plan)
         .map_err(|error| Failure::failed("the coordinator's plan has no digest", &error))?;
     show(&resolved, &digest, &known, args.json)?;
@@ -60,7 +66,8 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
         why: args.why.clone(),
         source: args.source.clone().unwrap_or_else(|| commit_id(&args.dir)),
     };
-    let done = operation::execute(&mut client, coordinator, request, args.json).await?;
+    let done =
+        operation::execute(&mut client, coordinator, request, Telling::of(args.json)).await?;
     Ok(verdict(done.lost + done.refused + done.failed + failing))
 }
 
@@ -101,11 +108,7 @@ pub(crate) fn failing(resolved: &Resolved, known: &Known, strict: bool) -> u64 {
 }
 
 /// The options and the manifests, as they are sent up.
-pub(crate) fn upload(
-    dir: &Path,
-    options: v1::PlanOptions,
-) -> Result<Vec<v1::PlanRequest>, Failure> {
-    let tree = manifests::read(dir)?;
+pub(crate) fn upload(tree: Tree, options: v1::PlanOptions) -> Vec<v1::PlanRequest> {
     let mut requests = vec![v1::PlanRequest {
         kind: Some(plan_request::Kind::Options(options)),
     }];
@@ -127,17 +130,17 @@ pub(crate) fn upload(
             }
         }
     }
-    Ok(requests)
+    requests
 }
 
 /// Sends the manifests up and collects what comes of them.
 pub(crate) async fn resolve(
     client: &mut PromotionClient<connect::Connection>,
     coordinator: &str,
-    dir: &Path,
+    tree: Tree,
     options: v1::PlanOptions,
 ) -> Result<Resolved, Failure> {
-    let requests = upload(dir, options)?;
+    let requests = upload(tree, options);
     let events = client
         .plan(futures::stream::iter(requests))
         .await
@@ -176,7 +179,7 @@ pub(crate) async fn collect(
 }
 
 /// The commit that the manifests are at, if they are in a git checkout.
-fn commit_id(dir: &Path) -> String {
+pub(crate) fn commit_id(dir: &Path) -> String {
     Command::new("git")
         .arg("-C")
         .arg(dir)

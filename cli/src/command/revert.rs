@@ -5,7 +5,7 @@ use landfall_proto::v1::{self, promotion_client::PromotionClient};
 
 use super::{
     findings::Known,
-    operation,
+    operation::{self, Telling},
     promote::{collect, show, verdict},
 };
 use crate::{
@@ -55,6 +55,7 @@ pub(crate) async fn run(args: RevertArgs) -> Result<Verdict, Failure> {
         why: why.collect::<Vec<_>>().join(": "),
         source: String::new(),
     };
-    let done = operation::execute(&mut client, coordinator, request, args.json).await?;
+    let done =
+        operation::execute(&mut client, coordinator, request, Telling::of(args.json)).await?;
     Ok(verdict(done.lost + done.refused + done.failed))
 }

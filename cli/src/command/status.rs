@@ -63,6 +63,19 @@ pub(crate) async fn run(args: StatusArgs) -> Result<Verdict, Failure> {
     })
 }
 
+/// The newest revision, by one small request.
+pub(crate) async fn revision(coordinator: &str) -> Result<u64, Failure> {
+    let mut client = v1::mirrors_client::MirrorsClient::new(connect::connection(coordinator)?);
+    let request = v1::ListMirrorsRequest {
+        after: String::new(),
+        limit: 1,
+    };
+    let answer = client.list(request).await;
+    answer
+        .map(|status| status.into_inner().revision)
+        .map_err(|status| connect::refused(coordinator, &status))
+}
+
 /// Asks the coordinator, for one page of mirrors after the other.
 pub(crate) async fn fetch(coordinator: &str) -> Result<v1::ListMirrorsResponse, Failure> {
     let channel = connect::connection(coordinator)?;

@@ -408,6 +408,7 @@ fn event_to_wire(event: Event) -> v1::PlanEvent {
             state: entry.state.to_owned(),
             detail: entry.detail,
             bytes_to_copy: entry.bytes_to_copy,
+            unread: entry.unread,
         }),
         Event::Summary(summary) => plan_event::Kind::Summary(summary_to_wire(&summary)),
     };

@@ -95,6 +95,8 @@ pub(crate) struct Planned {
     pub(crate) state: &'static str,
     pub(crate) detail: String,
     pub(crate) bytes_to_copy: u64,
+    /// Refused only because staging could not be read.
+    pub(crate) unread: bool,
 }
 
 /// The plan in figures.
@@ -393,7 +395,8 @@ fn neighbours(half: &Half, rules: &[ProductionRule]) -> Vec<Neighbour> {
 }
 
 fn planned(resolution: &Resolution) -> impl Iterator<Item = Planned> {
-    let set = resolution.plan.entries.iter().map(|entry| Planned {
+    let entries = resolution.plan.entries.iter().enumerate();
+    let set = entries.map(|(number, entry)| Planned {
         name: entry.asked.name.clone(),
         digest: entry.asked.digest,
         project: entry.asked.project.clone(),
@@ -403,6 +406,7 @@ fn planned(resolution: &Resolution) -> impl Iterator<Item = Planned> {
             EntryState::Lost(why) | EntryState::Refused(why) => why.clone(),
         },
         bytes_to_copy: entry.bytes_to_copy,
+        unread: resolution.unread.contains(&number),
     });
     let removed = resolution.plan.removed.iter().map(|removal| Planned {
         name: removal.name.clone(),
@@ -411,6 +415,7 @@ fn planned(resolution: &Resolution) -> impl Iterator<Item = Planned> {
         state: "remove",
         detail: String::new(),
         bytes_to_copy: 0,
+        unread: false,
     });
     set.chain(removed)
 }

@@ -1,0 +1,205 @@
+//! `landfall reconcile`: the periodic back-stop. What the manifests of a
+//! checkout list and production lacks is promoted, once or again and again.
+
+mod rhythm;
+mod round;
+
+use std::time::Duration;
+
+use landfall_catalog::{Digest, Hasher};
+use landfall_promotion::Tree;
+use landfall_runtime::{Clock as _, Shutdown, StopSignal, SystemClock, retry::Backoff};
+use serde_json::{Value, json};
+
+use super::{findings::Known, manifests, promote, status};
+use crate::{
+    args::ReconcileArgs,
+    connect,
+    failure::{Failure, Verdict},
+    output,
+};
+use rhythm::{Ended, Rhythm};
+use round::{Amiss, Round};
+
+/// First pause after a round that could not be made.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// Names amiss that people are told one by one.
+const MOST_TOLD: usize = 20;
+
+pub(crate) async fn run(args: ReconcileArgs) -> Result<Verdict, Failure> {
+    connect::parse(&args.coordinator.coordinator)?;
+    let Some(interval) = args.interval else {
+        let (tree, known) = read(&args)?;
+        let round = round::look(&args, tree, &known, source(&args)).await?;
+        tell(&round, &args, None, &mut Vec::new())?;
+        return Ok(match round.ended() {
+            Ended::Clean => Verdict::Done,
+            Ended::Failed | Ended::Stuck => Verdict::Incomplete,
+        });
+    };
+    // Wrong use shows now, not in every round.
+    read(&args)?;
+    let shutdown = Shutdown::on_signals()
+        .map_err(|error| Failure::failed("cannot listen for signals", &error))?;
+    let rounds = Box::pin(again_and_again(&args, interval));
+    match shutdown.unless_requested(rounds).await {
+        Some(ended) => ended.map(|()| Verdict::Done),
+        // An operation that was begun goes on without us.
+        None => match shutdown.signal() {
+            Some(signal @ StopSignal::Interrupt) => Err(Failure::Interrupted(signal)),
+            Some(StopSignal::Terminate) | None => Ok(Verdict::Done),
+        },
+    }
+}
+
+/// Rounds until somebody stops it. What goes wrong in one is told, and tried
+/// again in the next.
+async fn again_and_again(args: &ReconcileArgs, interval: Duration) -> Result<(), Failure> {
+    let mut rhythm = Rhythm::default();
+    let mut last = Round::default();
+    let mut told = Vec::new();
+    let mut backoff = Backoff::new(FIRST_PAUSE.min(interval), interval);
+    loop {
+        let pause = match one_of_many(args, interval, &mut rhythm, &last).await {
+            Ok(round) => {
+                backoff.reset();
+                tell(&round, args, Some(now_text()), &mut told)?;
+                last = round;
+                jittered(interval)
+            }
+            Err(failure) => {
+                tell_failure(&failure, args)?;
+                // Never busily: half the pause is no matter of luck.
+                let pause = backoff.next_delay();
+                pause.max(FIRST_PAUSE.min(interval) / 2)
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// One round; a small one if nothing has changed since the last look.
+async fn one_of_many(
+    args: &ReconcileArgs,
+    interval: Duration,
+    rhythm: &mut Rhythm,
+    last: &Round,
+) -> Result<Round, Failure> {
+    let (tree, known) = read(args)?;
+    let digest = digest_of(&tree, &known);
+    let source = source(args);
+    let before = status::revision(&args.coordinator.coordinator).await?;
+    if !rhythm.is_due(&digest, before, SystemClock.now()) {
+        return Ok(Round {
+            source,
+            looked: false,
+            operation: None,
+            revision: None,
+            present: last.present + last.copied,
+            copied: 0,
+            removed: 0,
+            ..last.clone()
+        });
+    }
+    let round = round::look(args, tree, &known, source).await?;
+    let after = round.revision.unwrap_or(before);
+    rhythm.looked(digest, after, round.ended(), SystemClock.now(), interval);
+    Ok(round)
+}
+
+fn read(args: &ReconcileArgs) -> Result<(Tree, Known), Failure> {
+    let tree = manifests::read(&args.dir)?;
+    let known = Known::read(args.known.acknowledged.as_deref(), &args.dir)?;
+    Ok((tree, known))
+}
+
+fn source(args: &ReconcileArgs) -> String {
+    let given = args.source.clone();
+    given.unwrap_or_else(|| promote::commit_id(&args.dir))
+}
+
+/// Names what a look depends on, beside the coordinator.
+fn digest_of(tree: &Tree, known: &Known) -> Digest {
+    let mut hasher = Hasher::new();
+    let files = tree.files.iter();
+    let texts = files.flat_map(|file| [file.path.as_str(), file.text.as_str()]);
+    for text in texts.chain([known.text()]) {
+        hasher.update(&(text.len() as u64).to_be_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.finish()
+}
+
+/// Some machines that were started together shall not ask together.
+fn jittered(interval: Duration) -> Duration {
+    let fifth = interval / 5;
+    interval - fifth / 2 + Backoff::new(fifth, fifth).next_delay()
+}
+
+fn now_text() -> String {
+    output::time(SystemClock.unix_seconds())
+}
+
+/// Tells of a round: what is amiss if that is news (`told` remembers it), and
+/// how it ended.
+fn tell(
+    round: &Round,
+    args: &ReconcileArgs,
+    time: Option<String>,
+    told: &mut Vec<Amiss>,
+) -> Result<(), Failure> {
+    if args.json {
+        output::json(&as_event(serde_json::to_value(round).map_err(no_json)?))?;
+        return Ok(());
+    }
+    if *told != round.amiss {
+        for amiss in round.amiss.iter().take(MOST_TOLD) {
+            output::note(format!(
+                "{}: {}: {}",
+                amiss.outcome, amiss.name, amiss.detail
+            ));
+        }
+        if round.amiss.len() > MOST_TOLD {
+            output::note("and more; --json lists up to 100");
+        }
+        told.clone_from(&round.amiss);
+    }
+    let time = time.map(|time| format!("{time} ")).unwrap_or_default();
+    output::line(format!("{time}{}", round.text()))?;
+    Ok(())
+}
+
+fn tell_failure(failure: &Failure, args: &ReconcileArgs) -> Result<(), Failure> {
+    let why = failure.message();
+    if args.json {
+        output::json(&as_event(json!({"error": why})))?;
+    } else {
+        output::line(format!("{} not done: {why}", now_text()))?;
+    }
+    Ok(())
+}
+
+fn as_event(mut value: Value) -> Value {
+    value["event"] = json!("round");
+    value["time"] = json!(SystemClock.unix_seconds());
+    value
+}
+
+fn no_json(error: serde_json::Error) -> Failure {
+    Failure::failed("cannot write the round", &error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_are_spread_over_a_fifth_of_the_interval() {
+        let interval = Duration::from_secs(100);
+        for _ in 0..200 {
+            let pause = jittered(interval);
+            let (least, most) = (Duration::from_secs(90), Duration::from_secs(110));
+            assert!((least..=most).contains(&pause), "{pause:?}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! One round: what the manifests list and production lacks is promoted.
+
+use landfall_promotion::Tree;
+use landfall_proto::v1::{self, promotion_client::PromotionClient};
+use serde::Serialize;
+
+use super::rhythm::Ended;
+use crate::{
+    args::ReconcileArgs,
+    command::{
+        findings::Known,
+        operation::{self, Telling},
+        promote::{self, Resolved},
+    },
+    connect,
+    failure::Failure,
+};
+
+/// Names amiss that are told one by one.
+const MOST_TOLD: usize = 100;
+
+/// How production compares to the manifests; fields are only ever added.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Round {
+    /// Commit id of the manifests; empty if it is not known.
+    pub(super) source: String,
+    /// False: nothing had changed since the last look, whose figures these are.
+    pub(super) looked: bool,
+    /// None: there was nothing to execute.
+    pub(super) operation: Option<String>,
+    /// What was published; none: nothing.
+    pub(super) revision: Option<u64>,
+    /// Names that are as the manifests say.
+    pub(super) present: u64,
+    pub(super) copied: u64,
+    pub(super) removed: u64,
+    pub(super) lost: u64,
+    pub(super) refused: u64,
+    pub(super) failed: u64,
+    /// Findings that leave something out and are not acknowledged.
+    pub(super) findings: u64,
+    /// What is lost, refused or failed, at most 100 of it.
+    pub(super) amiss: Vec<Amiss>,
+}
+
+/// A name, or a place in the manifests, that is not in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Amiss {
+    pub(super) name: String,
+    /// `lost`, `refused`, `failed`, or the rule of a finding.
+    pub(super) outcome: String,
+    pub(super) detail: String,
+}
+
+impl Round {
+    pub(super) const fn ended(&self) -> Ended {
+        if self.failed > 0 {
+            Ended::Failed
+        } else if self.lost + self.refused + self.findings > 0 {
+            Ended::Stuck
+        } else {
+            Ended::Clean
+        }
+    }
+
+    /// One line for people.
+    pub(super) fn text(&self) -> String {
+        let amiss: Vec<_> = [
+            (self.lost, "lost"),
+            (self.refused, "refused"),
+            (self.failed, "failed"),
+            (self.findings, "findings"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!(", {count} {what}"))
+        .collect();
+        let amiss = amiss.concat();
+        if !self.looked {
+            return format!("nothing has changed: {} present{amiss}", self.present);
+        }
+        if self.operation.is_none() {
+            return format!("nothing to do: {} present{amiss}", self.present);
+        }
+        let published = self.revision.map_or_else(
+            || "nothing new to publish".to_owned(),
+            |revision| format!("published as revision {revision}"),
+        );
+        format!(
+            "{} copied, {} present, {} removed{amiss}; {published}",
+            self.copied, self.present, self.removed
+        )
+    }
+
+    /// What was planned and not executed.
+    fn planned(resolved: &Resolved) -> Self {
+        let summary = &resolved.summary;
+        let unread = resolved.entries.iter().filter(|entry| entry.unread);
+        let failed = unread.count() as u64;
+        let amiss = resolved.entries.iter().filter_map(|entry| {
+            let outcome = match entry.state.as_str() {
+                "refused" if entry.unread => "failed",
+                state @ ("lost" | "refused") => state,
+                _ => return None,
+            };
+            Some(Amiss {
+                name: entry.name.clone(),
+                outcome: outcome.to_owned(),
+                detail: entry.detail.clone(),
+            })
+        });
+        Self {
+            present: summary.unchanged,
+            lost: summary.lost,
+            refused: summary.refused.saturating_sub(failed),
+            failed,
+            amiss: amiss.collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What an operation came to.
+    fn executed(done: &v1::OperationDone, amiss: Vec<v1::EntryOutcome>) -> Self {
+        let amiss = amiss.into_iter().map(|entry| Amiss {
+            name: entry.name,
+            outcome: entry.outcome,
+            detail: entry.detail,
+        });
+        Self {
+            operation: Some(done.operation.clone()),
+            revision: Some(done.revision).filter(|revision| *revision > 0),
+            present: done.present,
+            copied: done.copied,
+            removed: done.removed,
+            lost: done.lost,
+            refused: done.refused,
+            failed: done.failed,
+            amiss: amiss.collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Plans, and executes if there is anything to execute. The manifests were
+/// reviewed: nobody is asked. Tags are never moved, and the brake on mass
+/// changes stays.
+pub(super) async fn look(
+    args: &ReconcileArgs,
+    tree: Tree,
+    known: &Known,
+    source: String,
+) -> Result<Round, Failure> {
+    let coordinator = &args.coordinator.coordinator;
+    let mut client = PromotionClient::new(connect::connection(coordinator)?);
+    let options = v1::PlanOptions {
+        prune: args.prune,
+        ..v1::PlanOptions::default()
+    };
+    let resolved = promote::resolve(&mut client, coordinator, tree, options).await?;
+    let summary = &resolved.summary;
+    let mut round = if summary.set + summary.removed == 0 {
+        Round::planned(&resolved)
+    } else {
+        let request = v1::PromoteRequest {
+            plan: summary.plan.clone(),
+            why: args.why.clone(),
+            source: source.clone(),
+        };
+        let mut amiss = Vec::new();
+        let telling = Telling::Nobody(&mut amiss);
+        let done = operation::execute(&mut client, coordinator, request, telling).await?;
+        Round::executed(&done, amiss)
+    };
+    let failing = resolved
+        .findings
+        .iter()
+        .filter(|finding| known.leave_failing_remote(finding, false));
+    let failing: Vec<_> = failing
+        .map(|finding| Amiss {
+            name: format!("{}:{}:{}", finding.file, finding.line, finding.column),
+            outcome: finding.rule.clone(),
+            detail: finding.message.clone(),
+        })
+        .collect();
+    round.source = source;
+    round.looked = true;
+    round.findings = failing.len() as u64;
+    round.amiss.extend(failing);
+    round.amiss.sort_by(|one, other| one.name.cmp(&other.name));
+    round.amiss.truncate(MOST_TOLD);
+    Ok(round)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(state: &str, unread: bool) -> v1::PlannedEntry {
+        v1::PlannedEntry {
+            name: format!("{state}:{unread}"),
+            state: state.to_owned(),
+            unread,
+            ..v1::PlannedEntry::default()
+        }
+    }
+
+    #[test]
+    fn a_staging_that_cannot_be_read_is_a_failure_and_no_refusal() {
+        let resolved = Resolved {
+            entries: vec![
+                entry("refused", true),
+                entry("refused", false),
+                entry("lost", false),
+            ],
+            summary: v1::PlanSummary {
+                refused: 2,
+                lost: 1,
+                unchanged: 7,
+                ..v1::PlanSummary::default()
+            },
+            ..Resolved::default()
+        };
+        let round = Round::planned(&resolved);
+        assert_eq!(
+            (round.present, round.lost, round.refused, round.failed),
+            (7, 1, 1, 1)
+        );
+        assert_eq!(round.ended(), Ended::Failed);
+        let outcomes: Vec<_> = round.amiss.iter().map(|it| it.outcome.as_str()).collect();
+        assert_eq!(outcomes, ["failed", "refused", "lost"]);
+        let looked = Round {
+            looked: true,
+            ..round
+        };
+        assert_eq!(
+            looked.text(),
+            "nothing to do: 7 present, 1 lost, 1 refused, 1 failed"
+        );
+    }
+
+    #[test]
+    fn a_round_that_published_says_so_on_one_line() {
+        let done = v1::OperationDone {
+            operation: "op".into(),
+            revision: 5,
+            copied: 3,
+            present: 2,
+            ..v1::OperationDone::default()
+        };
+        let round = Round {
+            looked: true,
+            ..Round::executed(&done, Vec::new())
+        };
+        assert_eq!(round.ended(), Ended::Clean);
+        assert_eq!(
+            round.text(),
+            "3 copied, 2 present, 0 removed; published as revision 5"
+        );
+    }
+}
