@@ -114,3 +114,39 @@ fn the_units_start_the_programs_with_the_samples() {
     let output = support::ok(&mut verify);
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+#[test]
+fn the_unit_of_reconcile_starts_it_with_its_sample() {
+    let unit = fs::read_to_string(deploy().join("systemd/landfall-reconcile.service")).unwrap();
+    let of = |key: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(key));
+        line.unwrap_or_else(|| panic!("no {key} in {unit}"))
+    };
+    assert_eq!(of("EnvironmentFile="), "/etc/landfall/reconcile.env");
+    let sample = fs::read_to_string(deploy().join("reconcile.env")).unwrap();
+    let grpc = coordinator(&self::sample("coordinator")).listen.grpc;
+    let address = format!("LANDFALL_COORDINATOR=http://{grpc}");
+    assert!(sample.lines().any(|line| line == address), "{sample}");
+
+    // As written, but with the program of this build, and for one round only.
+    let dir = tempfile::tempdir().unwrap();
+    let mut words = of("ExecStart=").split(' ');
+    assert_eq!(words.next(), Some("/usr/bin/landfall"));
+    let output = support::finish(
+        support::process::landfall()
+            .args(
+                words.map(|word| word.replace("/srv/landfall", &dir.path().display().to_string())),
+            )
+            .env("LANDFALL_COORDINATOR", format!("http://{grpc}")),
+    );
+    // There is no checkout yet: told before anything is asked.
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("manifests"), "{told}");
+
+    let installed = unit.replace("/usr/bin/landfall", env!("CARGO_BIN_EXE_landfall"));
+    let file = dir.path().join("landfall-reconcile.service");
+    fs::write(&file, installed).unwrap();
+    let output = support::ok(Command::new("systemd-analyze").arg("verify").arg(&file));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}

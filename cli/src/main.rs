@@ -60,23 +60,10 @@ async fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Validate(args) => validate::run(args),
         Command::Plan(args) => plan::run(args).await,
         Command::Promote(args) => promote::run(args).await,
-<<<<<<< HEAD
+        Command::Reconcile(args) => reconcile::run(args).await,
         Command::Manifest(command) => generate::run(command).await,
         Command::Project(command) => project::run(command).await,
         Command::Token(command) => token::run(command).await,
-=======
-        Command::Reconcile(args) => reconcile::run(args).await,
-        Command::Manifest(ManifestCommand::Generate(GenerateCommand::Files(args))) => {
-            generate::files(args).await
-        }
-        Command::Manifest(ManifestCommand::Generate(GenerateCommand::Images(args))) => {
-            generate::images(args).await
-        }
-        Command::Project(ProjectCommand::Apply(args)) => project::apply(args).await,
-        Command::Token(TokenCommand::Create(args)) => token::create(args).await,
-        Command::Token(TokenCommand::List(args)) => token::list(args).await,
-        Command::Token(TokenCommand::Revoke(args)) => token::revoke(args).await,
->>>>>>> 24cfd04 (Reconcile a checkout with production, once or at an interval)
         Command::Revert(args) => revert::run(args).await,
         Command::Wait(args) => wait::run(args).await,
         Command::Withdraw(args) => withdraw::withdraw(args).await,

@@ -48,8 +48,14 @@ pub(crate) struct Registry {
 impl Registry {
     #[track_caller]
     pub(crate) fn start(dir: &Path) -> Self {
+        Self::start_at(dir, &format!("127.0.0.1:{}", free_port("127.0.0.1")))
+    }
+
+    /// At an address that the test knows before, with what `dir` holds.
+    #[track_caller]
+    pub(crate) fn start_at(dir: &Path, host: &str) -> Self {
         fs::create_dir_all(dir).expect("cannot create the registry's folder");
-        let host = format!("127.0.0.1:{}", free_port("127.0.0.1"));
+        let host = host.to_owned();
         let config = dir.join("config.yml");
         fs::write(
             &config,

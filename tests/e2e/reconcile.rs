@@ -1,0 +1,284 @@
+//! The periodic back-stop: what could not be promoted is, as soon as it can be,
+//! and nothing that somebody took away comes back.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{
+    cluster::{Cluster, Setup},
+    content::{Layout, PROJECT},
+    eventually, finish, free_port,
+    peers::{Registry, curl_status},
+    process::landfall,
+    stdout,
+};
+
+/// How long a round may take on a busy machine.
+const ROUND: Duration = Duration::from_secs(60);
+
+/// `landfall reconcile` once: its exit code and what it printed.
+fn once(cluster: &Cluster) -> (Option<i32>, Value) {
+    let output = finish(
+        cluster
+            .command(&["reconcile", "--json"])
+            .arg(&cluster.manifests.dir),
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut lines = text.lines();
+    let round = lines.next().map(serde_json::from_str);
+    let round = round.unwrap_or_else(|| panic!("no round: {output:?}"));
+    assert_eq!(lines.next(), None, "one object a round");
+    (output.status.code(), round.unwrap())
+}
+
+fn figures(round: &Value) -> [u64; 5] {
+    ["copied", "present", "lost", "refused", "failed"].map(|key| round[key].as_u64().unwrap())
+}
+
+#[test]
+fn what_failed_is_promoted_when_staging_is_back_and_holds_up_nothing_until_then() {
+    let scratch = TempDir::new().unwrap();
+    let host = format!("127.0.0.1:{}", free_port("127.0.0.1"));
+    let staging = scratch.path().join("staging");
+    let registry = Registry::start_at(&staging, &host);
+    let layout = Layout::new(&scratch.path().join("layout"));
+    let image = layout.image("amd64", 1, &[40_000]);
+    let digest = layout.push(&image, &format!("{host}/{PROJECT}/app:v1"));
+    drop(registry);
+
+    let mut cluster = Cluster::start(Setup {
+        registry: Some(host.clone()),
+        mirrors: Some(0),
+        ..Setup::default()
+    });
+    cluster.manifests.image("app", &digest, "v1");
+    cluster.stage_file("good", b"good");
+    let bad = cluster.stage_file("bad", b"reviewed");
+    fs::write(cluster.staging().join("bad"), b"deceived").unwrap();
+
+    let (code, round) = once(&cluster);
+    assert_eq!(code, Some(1), "{round}");
+    assert_eq!(figures(&round), [1, 0, 0, 1, 1], "{round}");
+    assert_eq!(round["revision"], 1);
+    let amiss: Vec<_> = round["amiss"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            (
+                it["name"].as_str().unwrap(),
+                it["outcome"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [("binaries/test/bad", "refused"), ("test/app:v1", "failed")];
+    assert_eq!(amiss, expected, "{round}");
+
+    // With nothing but the failing image left, no operation is begun.
+    cluster.manifests.without_file("bad");
+    let (code, round) = once(&cluster);
+    assert_eq!(code, Some(1), "{round}");
+    assert_eq!(figures(&round), [0, 1, 0, 0, 1], "{round}");
+    assert_eq!(round["operation"], Value::Null);
+
+    let _registry = Registry::start_at(&staging, &host);
+    let (code, round) = once(&cluster);
+    assert_eq!(
+        (code, figures(&round)),
+        (Some(0), [1, 1, 0, 0, 0]),
+        "{round}"
+    );
+    assert_eq!(round["revision"], 2);
+    let (code, round) = once(&cluster);
+    assert_eq!(
+        (code, figures(&round)),
+        (Some(0), [0, 2, 0, 0, 0]),
+        "{round}"
+    );
+    let text = stdout(cluster.command(&["reconcile"]).arg(&cluster.manifests.dir));
+    assert_eq!(text, "nothing to do: 2 present");
+    assert!(bad.starts_with("sha256:"));
+}
+
+#[test]
+fn what_was_withdrawn_is_not_brought_back_and_tags_are_never_moved() {
+    let mut cluster = Cluster::start(Setup {
+        mirrors: Some(0),
+        ..Setup::default()
+    });
+    cluster.stage_file("bad", b"bad");
+    cluster.stage_file("kept", b"kept");
+    assert_eq!(once(&cluster).0, Some(0));
+    let name = "binaries/test/bad";
+    stdout(&mut cluster.command(&["withdraw", name, "--reason", "CVE-1"]));
+    let moved = cluster.manifests.dir.clone();
+    cluster.manifests.without_file("kept");
+    cluster.stage_file("kept", b"another");
+    let (code, round) = once(&cluster);
+    assert_eq!(
+        (code, figures(&round)),
+        (Some(1), [0, 0, 0, 2, 0]),
+        "{round}"
+    );
+    let why = round["amiss"].to_string();
+    assert!(
+        why.contains("withdrawn") && why.contains("immutable-name"),
+        "{why}"
+    );
+    let url = format!("http://{}/{name}", cluster.public);
+    eventually("the redirector says gone", ROUND, || {
+        match curl_status(&url, &[])? {
+            410 => Ok(()),
+            status => Err(format!("status {status}")),
+        }
+    });
+    // The commit of a checkout is what the history names.
+    git(&moved, &["init", "-q"]);
+    git(&moved, &["add", "."]);
+    git(&moved, &["commit", "-q", "-m", "x"]);
+    let head = stdout(
+        Command::new("git")
+            .arg("-C")
+            .arg(&moved)
+            .args(["rev-parse", "HEAD"]),
+    );
+    assert_eq!(once(&cluster).1["source"], head);
+}
+
+fn git(dir: &Path, arguments: &[&str]) {
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+    stdout(
+        Command::new("git")
+            .arg("-C")
+            .arg(dir)
+            .args(identity)
+            .args(arguments),
+    );
+}
+
+/// `landfall reconcile --interval`, which is stopped with the value.
+struct Rounds {
+    child: Child,
+    lines: Receiver<Value>,
+}
+
+impl Rounds {
+    fn start(cluster: &Cluster, interval: &str) -> Self {
+        let log = File::create(cluster.dir.path().join("reconcile.log")).unwrap();
+        let mut child = landfall()
+            .args(["reconcile", "--json", "--coordinator", &cluster.grpc])
+            .args(["--interval", interval])
+            .arg(&cluster.manifests.dir)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let Ok(line) = line else { return };
+                let round = serde_json::from_str(&line).expect("a round is one JSON object");
+                if sender.send(round).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next round that is as wanted; others are passed over.
+    #[track_caller]
+    fn until(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        let (found, _) = eventually(what, ROUND, || {
+            while let Ok(round) = self.lines.try_recv() {
+                if is_wanted(&round) {
+                    return Ok(round);
+                }
+                last = round;
+            }
+            Err(last.to_string())
+        });
+        found
+    }
+
+    /// SIGTERM; gives the exit code.
+    fn terminate(mut self) -> Option<i32> {
+        stdout(Command::new("kill").args(["-TERM", &self.child.id().to_string()]));
+        let (status, _) = eventually("it stops", ROUND, || match self.child.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            other => Err(format!("{other:?}")),
+        });
+        status.code()
+    }
+}
+
+impl Drop for Rounds {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn rounds_go_on_over_a_coordinator_that_is_killed_and_see_what_changes() {
+    let mut cluster = Cluster::start(Setup {
+        mirrors: Some(0),
+        ..Setup::default()
+    });
+    cluster.stage_file("first", b"first");
+    let rounds = Rounds::start(&cluster, "1s");
+    let round = rounds.until("the first round promotes", |round| round["copied"] == 1);
+    assert_eq!(round["revision"], 1);
+    let idle = rounds.until("nothing changes", |round| round["looked"] == false);
+    assert_eq!(figures(&idle), [0, 1, 0, 0, 0], "{idle}");
+
+    cluster.coordinator.kill_9();
+    let said = rounds.until("it is out of reach", |round| !round["error"].is_null());
+    assert!(
+        said["error"].as_str().unwrap().contains("out of reach"),
+        "{said}"
+    );
+    cluster.stage_file("second", b"second");
+    cluster.coordinator = cluster.again("coordinator", "coordinator");
+    let round = rounds.until("what came meanwhile is promoted", |round| {
+        round["copied"] == 1
+    });
+    assert_eq!(
+        (figures(&round), &round["revision"]),
+        ([1, 1, 0, 0, 0], &2.into())
+    );
+
+    // What somebody else changes in the catalog is looked at, too.
+    stdout(&mut cluster.command(&["withdraw", "binaries/test/first", "--reason", "r"]));
+    let round = rounds.until("the withdrawal shows", |round| round["refused"] == 1);
+    assert_eq!(round["looked"], true);
+    // A checkout in the middle of an update ends nothing.
+    let (there, away) = (
+        cluster.manifests.dir.clone(),
+        cluster.dir.path().join("away"),
+    );
+    fs::rename(&there, &away).unwrap();
+    rounds.until("there are no manifests", |round| !round["error"].is_null());
+    fs::rename(&away, &there).unwrap();
+    rounds.until("there are again", |round| round["error"].is_null());
+    assert_eq!(rounds.terminate(), Some(0));
+
+    // Nothing was executed but the two.
+    let history = stdout(&mut cluster.command(&["history", "--json"]));
+    let reconciled = history
+        .lines()
+        .filter(|line| line.contains("\"reconcile\""));
+    assert_eq!(reconciled.count(), 2, "{history}");
+}
