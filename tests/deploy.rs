@@ -150,3 +150,12 @@ fn the_unit_of_reconcile_starts_it_with_its_sample() {
     let output = support::ok(Command::new("systemd-analyze").arg("verify").arg(&file));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+#[test]
+fn the_sample_of_channels_promotes_onward_what_the_sample_configuration_publishes() {
+    let mut validate = support::process::landfall();
+    validate.args(["validate", "--json", "--config"]);
+    validate.args([sample("coordinator"), deploy().join("channels")]);
+    let found = support::stdout(&mut validate);
+    assert!(found.contains("promoted-onward"), "{found}");
+}

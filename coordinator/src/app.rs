@@ -212,7 +212,9 @@ async fn start(
     )
     .await?;
     let store = open_store(&config).await?;
-    let sources = Sources::new(Staging::new(config.staging), &limits, &config.allow_private)?;
+    let rules = Arc::new(config.production);
+    let staging = Staging::new(config.staging, Arc::clone(&rules));
+    let sources = Sources::new(staging, &limits, &config.allow_private)?;
     let metrics = Metrics::new()?;
     let statuses = Statuses::new(
         &urls.name,
@@ -221,7 +223,6 @@ async fn start(
         fleet.clone(),
         Arc::clone(&clock),
     );
-    let rules = Arc::new(config.production);
     let tokens = Tokens::load(state.clone(), Arc::clone(&clock)).await?;
     let operations = Operations::new(
         Parts {

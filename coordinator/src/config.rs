@@ -264,6 +264,18 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Every prefix that is published, less slashes at its end, with the number
+    /// of its rule.
+    fn production_prefixes(&self) -> impl Iterator<Item = (&str, usize)> {
+        let rules = self.production.iter().enumerate();
+        rules.flat_map(|(number, rule)| {
+            let prefixes = rule.registries.iter().chain(&rule.filestores);
+            prefixes.map(move |prefix| (prefix.trim_end_matches('/'), number))
+        })
+    }
+}
+
 impl Check for Config {
     fn check(&self) -> Vec<Fault> {
         let mut faults = Faults::default();
@@ -314,6 +326,16 @@ impl Check for Config {
                 faults.add(
                     format!("staging[{number}].prefix"),
                     format!("\"{}\" is mapped twice", rule.prefix),
+                );
+            }
+        }
+        for (prefix, production) in self.production_prefixes() {
+            if prefixes.contains(prefix) {
+                faults.add(
+                    format!("production[{production}]"),
+                    format!(
+                        "\"{prefix}\" is a [[staging]] prefix, too: what is below it cannot be both"
+                    ),
                 );
             }
         }
@@ -469,6 +491,11 @@ weight = 100
                 "gs://k8s-staging-kops/kops/releases/",
                 "gcr.io/k8s-staging-kops/",
                 "staging[1].prefix",
+            ),
+            (
+                "prefix = \"gcr.io/k8s-staging-kops\"",
+                "prefix = \"us-central1-docker.pkg.dev/k8s-artifacts-prod/images/\"",
+                "production[0]",
             ),
             ("\"aws-east\"", "\"AWS\"", "mirror[0].name"),
             (

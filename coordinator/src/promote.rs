@@ -1,7 +1,8 @@
 //! Promotion: what manifests ask for becomes what the catalog says.
 //!
 //! [`plan`] parses and plans, [`resolve`] and [`referrers`] (and [`cosign`])
-//! read staging through [`sources`], [`orders`] keeps the result until it is confirmed, [`operation`]
+//! read staging through [`sources`] ([`channel`] production itself),
+//! [`orders`] keeps the result until it is confirmed, [`operation`]
 //! carries it out, [`execute`] brings the content, and [`compose`] makes one
 //! revision of all that succeeded. After the confirmation nothing is left to
 //! choose. [`registration`] says what a project is; [`bounds`] whose names are
@@ -10,6 +11,7 @@
 
 pub(crate) mod bounds;
 pub(crate) mod brake;
+mod channel;
 pub(crate) mod compose;
 mod cosign;
 pub(crate) mod execute;

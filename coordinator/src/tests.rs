@@ -1,5 +1,6 @@
 //! The whole coordinator, in process, on ports of its own.
 
+mod channels;
 mod fleet;
 mod promotion;
 mod reach;

@@ -11,8 +11,10 @@ use landfall_content::{
 };
 use landfall_proto::status::chain;
 use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use super::bounds::model_kind;
 use super::orders::{Order, OrderState, Orders};
 use super::sources::Sources;
 use crate::catalog::SharedCatalog;
@@ -209,7 +211,7 @@ impl Executor {
         object: &Object,
         count: &(impl Fn(&Digest, u64) + Send + Sync),
     ) -> Result<(), Missed> {
-        let (source, copies) = self.source(order, object)?;
+        let (source, copies) = self.source(order, object).await?;
         let want = Want {
             digest: object.digest,
             size: object.size,
@@ -239,12 +241,17 @@ impl Executor {
         Ok(())
     }
 
-    fn source(
+    async fn source(
         &self,
         order: &Order,
         object: &Object,
-    ) -> Result<(Arc<dyn Source>, Arc<tokio::sync::Semaphore>), Missed> {
+    ) -> Result<(Arc<dyn Source>, Arc<Semaphore>), Missed> {
         let refused = |error: &dyn std::error::Error| Missed::Refused(chain(error));
+        let kind = model_kind(order.kind);
+        if let Some(place) = self.sources.onward(kind, &order.location) {
+            let source = self.within(order, object, &place).await?;
+            return Ok((source, self.sources.copies_onward()));
+        }
         match order.kind {
             HalfKind::Images => {
                 let staged = self
@@ -271,6 +278,34 @@ impl Executor {
                 Ok((source, staged.copies))
             }
         }
+    }
+
+    /// What is promoted onward from `place`. Only a registry, which keeps objects
+    /// apart by repository, lacks it at all where it is wanted.
+    async fn within(
+        &self,
+        order: &Order,
+        object: &Object,
+        place: &str,
+    ) -> Result<Arc<dyn Source>, Missed> {
+        let repository = match order.kind {
+            HalfKind::Images => Some(place.parse().map_err(|_| {
+                Missed::Refused(format!("{place} is not the name of a repository"))
+            })?),
+            HalfKind::Files => None,
+        };
+        let item = Item {
+            repository,
+            ..item(order, object)
+        };
+        // Once it was seen there, a registry mounts it and nothing is sent.
+        if !self.store.has(&item).await? {
+            let digest = object.digest;
+            return Err(Missed::Lost(format!(
+                "the origin does not hold {digest} at {place} any more"
+            )));
+        }
+        Ok(self.store.source(&item)?)
     }
 
     /// The stored piece list, made from the stored bytes if there is none.

@@ -20,7 +20,9 @@ use super::survey::Survey;
 use crate::config::Limits;
 
 /// Referrers of referrers that are followed: a signature of a bill of materials.
-const DEPTH: usize = 2;
+pub(super) const DEPTH: usize = 2;
+/// What cosign appends to `sha256-<hex>` for a tag.
+pub(super) const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 
 /// What speaks about an image, and is to be promoted with it.
 #[derive(Debug, Default)]
@@ -140,7 +142,7 @@ impl Attached {
         for descriptor in listed.into_iter().take(limits.referrers) {
             let digest = descriptor.digest;
             match self.closure(source, &digest, limits).await? {
-                Ok(closure) => match check(&closure, subject, limits) {
+                Ok(closure) => match check(&closure.objects, subject, limits) {
                     Ok(()) => self.take(None, digest, closure),
                     Err(why) => {
                         self.leave_out(format!("the referrer {digest} of {subject}: {why}"))
@@ -205,14 +207,7 @@ impl Attached {
                 missing.digest
             )));
         }
-        if closure.bytes() > limits.referrer_bytes {
-            return Ok(Err(format!(
-                "it has {} bytes; at most {} are taken",
-                closure.bytes(),
-                limits.referrer_bytes
-            )));
-        }
-        Ok(Ok(closure))
+        Ok(check_size(&closure.objects, limits).map(|()| closure))
     }
 
     fn take(&mut self, tag: Option<Tag>, digest: Digest, closure: Closure) {
@@ -245,10 +240,22 @@ fn is_cosigns(tag: &Tag, subject: &Digest, closure: Closure) -> Result<Closure, 
     Ok(closure)
 }
 
+/// Whether an artifact with all it needs is small enough.
+pub(super) fn check_size(closure: &[Object], limits: &Limits) -> Result<(), String> {
+    let sizes = closure.iter().map(|object| object.size);
+    let bytes = sizes.fold(0, u64::saturating_add);
+    if bytes > limits.referrer_bytes {
+        return Err(format!(
+            "it has {bytes} bytes; at most {} are taken",
+            limits.referrer_bytes
+        ));
+    }
+    Ok(())
+}
+
 /// Whether a referrer is what it was listed as, and of a type that is taken.
-fn check(closure: &Closure, subject: &Digest, limits: &Limits) -> Result<(), String> {
+pub(super) fn check(closure: &[Object], subject: &Digest, limits: &Limits) -> Result<(), String> {
     let referrer = closure
-        .objects
         .last()
         .and_then(|root| root.referrer.as_ref())
         .ok_or("it has no subject")?;

@@ -17,6 +17,7 @@ use landfall_proto::status::chain;
 use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
 
 use self::build::build;
+use super::channel::{Onward, look};
 use super::referrers::{Attached, attached};
 use super::sources::{ImageSource, Sources};
 use super::survey::Survey;
@@ -66,6 +67,8 @@ enum Found {
 }
 
 struct Whole {
+    /// The origin has all of it: production is where it is promoted from.
+    is_held: bool,
     closure: Vec<Object>,
     attached: Attached,
     /// Children that an index names and staging does not have.
@@ -202,7 +205,9 @@ impl Resolver {
         let patience = Patience::default();
         let mut survey = Survey::default();
         for asked in roots.values().filter(|asked| asked.kind == Kind::Images) {
-            if let Ok(source) = self.sources.image(&asked.source.location()) {
+            let location = asked.source.location();
+            let is_staged = self.sources.onward(asked.kind, &location).is_none();
+            if is_staged && let Ok(source) = self.sources.image(&location) {
                 survey.expect(&source);
             }
         }
@@ -236,11 +241,45 @@ impl Resolver {
         patience: &Patience,
         survey: &Survey,
     ) -> Result<((String, Digest), Found), StoreError> {
-        let found = match asked.kind {
-            Kind::Images => self.image(asked, patience, survey).await,
-            Kind::Files => self.file(asked, patience).await,
+        let onward = self.sources.onward(asked.kind, &asked.source.location());
+        let found = match (onward, asked.kind) {
+            (Some(place), _) => self.onward(asked, &place).await,
+            (None, Kind::Images) => self.image(asked, patience, survey).await,
+            (None, Kind::Files) => self.file(asked, patience).await,
         }?;
         Ok((key(asked), found))
+    }
+
+    /// What production has at `place`, and the origin still holds.
+    async fn onward(&self, asked: &Asked, place: &str) -> Result<Found, StoreError> {
+        let look = |catalog: &Catalog| look(catalog, asked, place, &self.limits);
+        let (closure, mut attached) = match self.catalog.read(look) {
+            Onward::Whole(closure, attached) => (closure, attached),
+            Onward::Lost(why) => return Ok(Found::Lost(why)),
+            Onward::Refused(why) => return Ok(Found::Refused(why)),
+        };
+        let speaking = attached.artifacts.iter();
+        let speaking = speaking.flat_map(|artifact| &artifact.closure);
+        let objects: Vec<_> = closure
+            .iter()
+            .chain(speaking)
+            .map(|object| (object.digest, object.size))
+            .collect();
+        let gone = self.gone(&objects).await?;
+        let is_gone = |object: &Object| gone.contains(&object.digest);
+        if let Some(object) = closure.iter().find(|object| is_gone(object)) {
+            let why = format!("the origin does not hold {} any more", object.digest);
+            return Ok(Found::Lost(why));
+        }
+        attached
+            .artifacts
+            .retain(|artifact| !artifact.closure.iter().any(is_gone));
+        Ok(Found::Whole(Box::new(Whole {
+            is_held: true,
+            closure,
+            attached,
+            missing: Vec::new(),
+        })))
     }
 
     async fn file(&self, asked: &Asked, patience: &Patience) -> Result<Found, StoreError> {
@@ -338,6 +377,7 @@ impl Resolver {
             match attached(source, &closure.objects, survey, &self.limits).await {
                 Err(Unread(why)) => Found::Unread(why),
                 Ok(attached) => Found::Whole(Box::new(Whole {
+                    is_held: false,
                     missing: closure.missing.iter().map(|child| child.digest).collect(),
                     closure: closure.objects,
                     attached,
@@ -485,6 +525,7 @@ fn not_there(asked: &Asked, host: &str) -> String {
 impl Found {
     fn whole(closure: Vec<Object>) -> Self {
         Self::Whole(Box::new(Whole {
+            is_held: false,
             closure,
             attached: Attached::default(),
             missing: Vec::new(),
@@ -497,7 +538,7 @@ fn key(asked: &Asked) -> (String, Digest) {
 }
 
 /// An object of the catalog with all it needs, children first.
-fn closure_of(catalog: &Catalog, root: &Digest) -> Option<Vec<Object>> {
+pub(super) fn closure_of(catalog: &Catalog, root: &Digest) -> Option<Vec<Object>> {
     let root = catalog.ordinal(root)?;
     let mut ordinals = BTreeSet::from([root]);
     let mut open = vec![root];

@@ -176,6 +176,16 @@ impl Sources {
         })
     }
 
+    /// Where in production `location` is, if it is promoted onward from there.
+    pub(crate) fn onward(&self, kind: Kind, location: &str) -> Option<String> {
+        self.inner.staging.onward(kind, location)
+    }
+
+    /// To be held while content is copied within the origin.
+    pub(crate) fn copies_onward(&self) -> Arc<Semaphore> {
+        self.held().copies("", self.inner.per_host)
+    }
+
     /// What is demanded of a host while content is copied from it.
     pub(crate) fn transfer_limits(&self) -> &TransferLimits {
         &self.inner.transfer

@@ -1,9 +1,13 @@
-//! Which endpoint stands for the staging names in manifests. Pure.
+//! Which endpoint stands for the staging names in manifests, and which of them are
+//! in production already. Pure.
 //!
 //! A rule maps a prefix of whole segments to an endpoint; the longest prefix
 //! wins, and what no rule maps is refused: manifests come from people who
 //! choose *what* is promoted, never which host this program talks to.
 
+use std::sync::Arc;
+
+use landfall_promotion::{Kind, ProductionRule, public_place};
 use serde::Deserialize;
 use url::Url;
 
@@ -53,13 +57,24 @@ pub(crate) struct StagedRepository {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Staging {
     rules: Vec<StagingRule>,
+    production: Arc<Vec<ProductionRule>>,
 }
 
 impl Staging {
     /// Takes the rules of a checked configuration.
-    pub(crate) fn new(mut rules: Vec<StagingRule>) -> Self {
+    pub(crate) fn new(mut rules: Vec<StagingRule>, production: Arc<Vec<ProductionRule>>) -> Self {
         rules.sort_by_key(|rule| std::cmp::Reverse(trimmed(&rule.prefix).len()));
-        Self { rules }
+        Self { rules, production }
+    }
+
+    /// Where in production `location` is, if it is promoted onward from there: a
+    /// repository or a path. Of the prefixes of staging and of production the
+    /// longest wins; a configuration in which two are equal is refused.
+    pub(crate) fn onward(&self, kind: Kind, location: &str) -> Option<String> {
+        let place = public_place(location, kind, &self.production)?;
+        let staged = self.longest(location).ok();
+        let staged = staged.map_or(0, |(rule, _)| trimmed(&rule.prefix).len());
+        (place.matched > staged).then_some(place.name)
     }
 
     /// Whether the rule can be used.
@@ -182,7 +197,13 @@ mod tests {
     }
 
     fn staging() -> Staging {
-        Staging::new(vec![
+        let production = ProductionRule {
+            registries: vec!["gcr.io/prod".into(), "gcr.io/k8s-staging-kops/x".into()],
+            filestores: vec!["gs://staging/".into()],
+            repository_prefix: "public".into(),
+            ..ProductionRule::default()
+        };
+        let rules = vec![
             rule("gcr.io", "https://mirror.example.org/gcr"),
             rule(
                 "gcr.io/k8s-staging-kops",
@@ -190,7 +211,26 @@ mod tests {
             ),
             rule("gcr.io/k8s-staging-kops/special", "http://127.0.0.1:5001"),
             rule("gs://staging/kops/releases/", "file:///srv/staging/kops"),
-        ])
+        ];
+        Staging::new(rules, Arc::new(vec![production]))
+    }
+
+    #[test]
+    fn of_staging_and_production_the_longer_prefix_wins() {
+        use Kind::{Files, Images};
+        for (kind, location, place) in [
+            (Images, "gcr.io/prod/app", Some("public/app")),
+            (Images, "gcr.io/product/app", None),
+            (Images, "gcr.io/k8s-staging-kops/dns", None),
+            (Images, "gcr.io/k8s-staging-kops/x/y", Some("public/y")),
+            (Images, "quay.io/x", None),
+            (Files, "gs://staging/kops/1.0/x", Some("kops/1.0/x")),
+            (Files, "gs://staging/kops/releases/1.0/x", None),
+            (Files, "gs://elsewhere/x", None),
+        ] {
+            let found = staging().onward(kind, location);
+            assert_eq!(found.as_deref(), place, "{location}");
+        }
     }
 
     #[test]

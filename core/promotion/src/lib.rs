@@ -49,7 +49,9 @@ pub use mutable::{MutableNames, cosign_subject};
 pub use outcome::{Outcome, Tally};
 pub use parse::{Figures, Parsed, SourceFile, Tree, parse};
 pub use plan::{Neighbour, Plan, PlanOptions, plan};
-pub use production::{MAX_PUBLIC_PREFIXES, ProductionRule, public_prefixes};
+pub use production::{
+    MAX_PUBLIC_PREFIXES, ProductionRule, PublicPlace, public_place, public_prefixes,
+};
 pub use project::{FileEntry, ImageEntry, Kind, Project};
 pub use resolved::{EntryState, Removal, ResolvedEntry, ResolvedPlan};
 pub use separation::{Change, missing_owners, separation};

@@ -71,7 +71,7 @@ pub(crate) fn published(project: &Project, rules: &[ProductionRule]) -> Publishe
         let prefix = if rules.is_empty() {
             Some(without_host(destination).to_owned())
         } else {
-            public_prefix(destination, project.kind, rules)
+            public_place(destination, project.kind, rules).map(|place| place.name)
         };
         match prefix {
             Some(prefix) if seen.contains(&prefix) => {}
@@ -94,7 +94,21 @@ pub(crate) fn join(prefix: &str, name: &str) -> String {
     }
 }
 
-fn public_prefix(destination: &str, kind: Kind, rules: &[ProductionRule]) -> Option<String> {
+/// Where in production something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicPlace {
+    /// Its public name: a repository, a path, or a prefix of such.
+    pub name: String,
+    /// Bytes of the rule's prefix, less slashes at its end. Where other rules
+    /// have a say, too, the longest prefix wins.
+    pub matched: usize,
+}
+
+/// Where in production `location` is: `host/path` of a registry or of an image
+/// there, `scheme://bucket/path` of a file store or a file. None if no rule
+/// publishes it.
+#[must_use]
+pub fn public_place(location: &str, kind: Kind, rules: &[ProductionRule]) -> Option<PublicPlace> {
     let mut best: Option<(usize, &str, &str)> = None;
     for rule in rules {
         let (prefixes, public) = match kind {
@@ -103,7 +117,7 @@ fn public_prefix(destination: &str, kind: Kind, rules: &[ProductionRule]) -> Opt
         };
         for prefix in prefixes {
             let prefix = prefix.trim_end_matches('/');
-            let Some(rest) = below(destination, prefix) else {
+            let Some(rest) = below(location, prefix) else {
                 continue;
             };
             if best.is_none_or(|(length, ..)| prefix.len() > length) {
@@ -111,9 +125,12 @@ fn public_prefix(destination: &str, kind: Kind, rules: &[ProductionRule]) -> Opt
             }
         }
     }
-    best.map(|(_, public, rest)| match (public.trim_matches('/'), rest) {
-        (public, "") => public.to_owned(),
-        (public, rest) => join(public, rest),
+    best.map(|(matched, public, rest)| PublicPlace {
+        name: match (public.trim_matches('/'), rest) {
+            (public, "") => public.to_owned(),
+            (public, rest) => join(public, rest),
+        },
+        matched,
     })
 }
 
@@ -153,11 +170,9 @@ mod tests {
     }
 
     fn check(rules: &[ProductionRule], kind: Kind, destination: &str, expected: Option<&str>) {
-        assert_eq!(
-            public_prefix(destination, kind, rules).as_deref(),
-            expected,
-            "{destination}"
-        );
+        let place = public_place(destination, kind, rules);
+        let name = place.as_ref().map(|place| place.name.as_str());
+        assert_eq!(name, expected, "{destination}");
     }
 
     #[test]
@@ -182,6 +197,19 @@ mod tests {
         files("gs://b/binaries", Some("binaries"));
         files("gs://b/other/", Some("other"));
         files("s3://b/binaries/", None);
+    }
+
+    #[test]
+    fn a_place_tells_how_much_of_it_a_rule_named() {
+        let rules = [rule(&["h/prod/", "h/prod/stable"], "public")];
+        for (location, matched) in [
+            ("h/prod/x", "h/prod"),
+            ("h/prod/stable/x", "h/prod/stable"),
+            ("h/prod/stable2", "h/prod"),
+        ] {
+            let place = public_place(location, Kind::Images, &rules);
+            assert_eq!(place.map(|place| place.matched), Some(matched.len()));
+        }
     }
 
     #[test]

@@ -83,6 +83,8 @@ rules! {
     COLLIDING_PATHS = Error, true, "colliding-paths", "a path is a file or a folder: rename one of them";
     UNMATCHED_DESTINATION = Info, false, "unmatched-destination", "no production rule publishes this destination";
     UNPUBLISHED_PROJECT = Warning, false, "unpublished-project", "add a [[production]] rule that matches one of the project's destinations";
+    PROMOTED_ONWARD = Info, false, "promoted-onward", "nothing to mend: what it lists has to be in production under that prefix when it is promoted";
+    PROMOTED_ONTO_ITSELF = Warning, false, "promoted-onto-itself", "choose another source or another destination: a name cannot be promoted to itself";
     TOO_MANY_PREFIXES = Error, true, "too-many-prefixes", "map the project's destinations to fewer public prefixes";
     PRUNE_SKIPPED = Warning, false, "prune-skipped", "mend the project's faults; only then is it known what its manifests no longer list";
 }

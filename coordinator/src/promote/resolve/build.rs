@@ -31,7 +31,7 @@ pub(super) fn build(
     let mut names: HashSet<Name> = wanted.set.iter().map(|asked| asked.name.clone()).collect();
     for asked in &wanted.set {
         let (state, closure) = match found.get(&key(asked)) {
-            Some(Found::Whole(whole)) => (EntryState::ToCopy, whole.closure.clone()),
+            Some(Found::Whole(whole)) => (whole.state(), whole.closure.clone()),
             Some(Found::Lost(why)) => (EntryState::Lost(why.clone()), Vec::new()),
             Some(Found::Refused(why)) => (EntryState::Refused(why.clone()), Vec::new()),
             Some(Found::Unread(why)) => {
@@ -79,12 +79,7 @@ pub(super) fn build(
                 mutable: artifact.tag.is_some(),
                 ..asked.clone()
             };
-            build.push(
-                attached,
-                EntryState::ToCopy,
-                artifact.closure.clone(),
-                catalog,
-            );
+            build.push(attached, whole.state(), artifact.closure.clone(), catalog);
         }
         for refused in &whole.attached.refused {
             let name = Name::Tag(repository.clone(), refused.tag.clone());
@@ -112,6 +107,17 @@ pub(super) fn build(
         })
         .collect();
     build
+}
+
+impl Whole {
+    /// Until it is known what the origin holds of it.
+    const fn state(&self) -> EntryState {
+        if self.is_held {
+            EntryState::Present
+        } else {
+            EntryState::ToCopy
+        }
+    }
 }
 
 impl Build {

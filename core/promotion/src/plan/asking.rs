@@ -8,7 +8,7 @@ use crate::asked::{Asked, SourceRef};
 use crate::finding::{Finding, Position, finding, quoted};
 use crate::mutable::MutableNames;
 use crate::parse::{Parsed, owner};
-use crate::production::{MAX_PUBLIC_PREFIXES, ProductionRule, join, published};
+use crate::production::{MAX_PUBLIC_PREFIXES, ProductionRule, join, public_place, published};
 use crate::project::{FileEntry, ImageEntry, Kind, Project};
 use crate::rules::{self, Rule};
 
@@ -79,7 +79,36 @@ impl Asking {
             self.find(project, &project.at, rule, message, &[]);
             return Vec::new();
         }
+        self.tell_of_channel(project, rules, &published.prefixes);
         published.prefixes
+    }
+
+    /// A source that is itself published: production is promoted onward.
+    fn tell_of_channel(
+        &mut self,
+        project: &Project,
+        rules: &[ProductionRule],
+        destinations: &[String],
+    ) {
+        let Some(place) = public_place(&project.source, project.kind, rules) else {
+            return;
+        };
+        let (source, name) = (quoted(&project.source), &project.name);
+        let below = match place.name.as_str() {
+            "" => "in production".to_owned(),
+            prefix => format!("in production, below {}", quoted(prefix)),
+        };
+        let (rule, message) = if destinations.contains(&place.name) {
+            let message =
+                format!("project {name} is promoted from {source} to where that is published");
+            (&rules::PROMOTED_ONTO_ITSELF, message)
+        } else {
+            let message = format!(
+                "the source {source} of project {name} is {below}: unless a longer [[staging]] prefix maps it, content is not copied, and names are set to what is there"
+            );
+            (&rules::PROMOTED_ONWARD, message)
+        };
+        self.find(project, &project.at, rule, message, &[&project.source]);
     }
 
     fn find(

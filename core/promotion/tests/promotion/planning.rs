@@ -467,3 +467,43 @@ proptest! {
         prop_assert_eq!(again.refused.len(), plan.refused.len());
     }
 }
+
+#[test]
+fn a_source_that_is_published_is_told_and_onto_itself_is_warned_of() {
+    let rules: Vec<_> = ["incubating", "stable"]
+        .map(|channel| ProductionRule {
+            registries: ["eu", "us"]
+                .map(|host| format!("{host}.example/{channel}"))
+                .into(),
+            repository_prefix: channel.to_owned(),
+            ..ProductionRule::default()
+        })
+        .into();
+    let found = |source: &str, destination: &str| {
+        let registries =
+            format!("registries:\n- {{name: {source}, src: true}}\n- name: {destination}\n");
+        let tree = Tree {
+            files: vec![
+                file("manifests/p/promoter-manifest.yaml".into(), registries),
+                file("images/p/images.yaml".into(), "[]\n".into()),
+            ],
+        };
+        let plan = plan(
+            &parse(&tree),
+            &rules,
+            &Catalog::default(),
+            &PlanOptions::default(),
+        );
+        let told = plan.findings.into_iter();
+        let told = told.filter(|finding| finding.rule.starts_with("promoted-on"));
+        told.map(|finding| (finding.rule, finding.message, finding.quarantines))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found("gcr.io/staging", "eu.example/stable"), []);
+    assert_eq!(found("eu.example/incubating2", "eu.example/stable"), []);
+    let onward = found("eu.example/incubating/team", "eu.example/stable/team");
+    assert_eq!((onward[0].0, onward[0].2), ("promoted-onward", false));
+    assert!(onward[0].1.contains("`incubating/team`"), "{onward:?}");
+    let itself = found("us.example/stable/team", "eu.example/stable/team");
+    assert_eq!(itself[0].0, "promoted-onto-itself");
+}
