@@ -1,6 +1,8 @@
 //! Feeds every parser of outside bytes with mutated input, for a given time.
 //!
-//! `bench/run fuzz [SECONDS [TARGET [SEED]]]`: the time is shared by the targets.
+//! `bench/run fuzz [SECONDS [TARGET [SEED]]]`: the time is shared by the targets,
+//! and is time on a processor, so that a busy machine makes a run longer and not
+//! weaker. Every minute of a target is told as it goes.
 //! Inputs begin as well-formed samples and are mutated by a seeded generator, so a
 //! run can be repeated. There is no instrumentation: what a target makes of an
 //! input (which kind of value, which error) stands for coverage, and an input with
@@ -14,18 +16,22 @@
     reason = "a benchmark's results are for the terminal"
 )]
 
+mod answers;
 mod formats;
 mod mutate;
+mod peers;
 mod promotion;
 mod serving;
+mod settings;
 mod web;
+mod wire;
 
 use std::collections::HashSet;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use landfall_bench::timed;
+use landfall_bench::{thread_cpu_time, timed};
 use landfall_catalog::Digest;
 use landfall_runtime::{Clock as _, SystemClock};
 use mutate::Mutator;
@@ -36,6 +42,10 @@ const SECONDS: u64 = 60;
 const SLOWEST: Duration = Duration::from_secs(1);
 /// Inputs that a corpus holds.
 const MAX_CORPUS: usize = 2_000;
+/// How often a target tells how far it is, in time on a processor.
+const PROGRESS: Duration = Duration::from_secs(60);
+/// Executions between two looks at the clock.
+const ROUND: u64 = 64;
 
 /// Reads an input and says what it made of it: the same for inputs of the same
 /// kind. It panics if something does not hold that should.
@@ -77,7 +87,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut targets = promotion::targets();
     targets.extend(formats::targets()?);
     targets.extend(web::targets());
-    targets.push(serving::target()?);
+    targets.extend(serving::targets()?);
+    targets.extend(wire::targets()?);
+    targets.extend(peers::targets());
+    targets.extend(settings::targets()?);
+    targets.push(answers::target()?);
     targets.retain(|target| only.is_none_or(|only| only == target.name));
     if targets.is_empty() {
         return Err("there is no such target".into());
@@ -85,8 +99,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let share = Duration::from_secs(seconds) / u32::try_from(targets.len())?;
     println!("seed {seed}, {:.1} s each", share.as_secs_f64());
     println!(
-        "{:<20} {:>12} {:>10} {:>12}",
-        "", "executions", "outcomes", "slowest"
+        "{:<20} {:>9} {:>12} {:>10} {:>12}",
+        "", "processor", "executions", "outcomes", "slowest"
     );
     let mut total = 0;
     for target in &targets {
@@ -98,14 +112,23 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Runs one target for a while; returns how often.
 fn fuzz(target: &Target, share: Duration, seed: u64) -> Result<u64, Box<dyn Error>> {
-    let clock = SystemClock;
-    let begun = clock.now();
+    let begun = thread_cpu_time()?;
+    let mut spent = Duration::ZERO;
+    let mut told = Duration::ZERO;
     let mut mutator = Mutator::new(seed);
     let mut corpus = target.seeds.clone();
     let mut outcomes = HashSet::new();
     let mut executions = 0_u64;
     let mut slowest = Duration::ZERO;
-    while executions < corpus.len() as u64 || clock.now().duration_since(begun) < share {
+    let tell = |spent: Duration, executions: u64, outcomes: usize, slowest: Duration| {
+        println!(
+            "{:<20} {:>7.1} s {executions:>12} {outcomes:>10} {:>9.1} ms",
+            target.name,
+            spent.as_secs_f64(),
+            slowest.as_secs_f64() * 1e3
+        );
+    };
+    while executions < corpus.len() as u64 || spent < share {
         // First the seeds as they are.
         let input = match usize::try_from(executions)
             .ok()
@@ -121,6 +144,11 @@ fn fuzz(target: &Target, share: Duration, seed: u64) -> Result<u64, Box<dyn Erro
         if took > slowest {
             took = took.min(once().1);
         }
+        if took > SLOWEST {
+            let before = thread_cpu_time()?;
+            let _ = once();
+            took = thread_cpu_time()?.saturating_sub(before);
+        }
         slowest = slowest.max(took);
         let Ok(outcome) = outcome else {
             return Err(found(target, &input, "the parser panicked")?.into());
@@ -134,13 +162,15 @@ fn fuzz(target: &Target, share: Duration, seed: u64) -> Result<u64, Box<dyn Erro
         {
             corpus.push(input);
         }
+        if executions.is_multiple_of(ROUND) {
+            spent = thread_cpu_time()?.saturating_sub(begun);
+            if spent >= told + PROGRESS && spent < share {
+                told = spent;
+                tell(spent, executions, outcomes.len(), slowest);
+            }
+        }
     }
-    println!(
-        "{:<20} {executions:>12} {:>10} {:>9.1} ms",
-        target.name,
-        outcomes.len(),
-        slowest.as_secs_f64() * 1e3
-    );
+    tell(spent, executions, outcomes.len(), slowest);
     Ok(executions)
 }
 

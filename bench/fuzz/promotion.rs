@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_catalog::{Catalog, Digest};
 use landfall_promotion::generate::{ImageRow, MergeError, Merged, merge_files, merge_images};
+use landfall_promotion::layout;
 use landfall_promotion::{Change, PlanOptions, SourceFile, Tree, parse, plan, separation};
 
 use crate::{Target, text};
@@ -46,6 +47,23 @@ pub(crate) fn targets() -> Vec<Target> {
             "manifest-of-one-file",
             [format!("{REGISTRIES}images:\n{}", images())],
             |input| manifest("p.yaml", input, &[]),
+        ),
+        Target::new(
+            "manifest-paths",
+            [
+                format!("a/b/images/p/images.yaml\n{}", images()),
+                format!("registry.k8s.io/manifests/p/promoter-manifest.yaml\n{REGISTRIES}"),
+                format!("artifacts/filestores/p/filepromoter-manifest.yaml\n{FILESTORES}"),
+                format!("artifacts/manifests/p/v1/x.yaml\n{}", files()),
+                "images/p/OWNERS\n".into(),
+            ],
+            |input| {
+                let input = text(input);
+                let (path, rest) = input.split_once('\n').unwrap_or((&input, ""));
+                let role = layout::wanted(path).map(|role| std::mem::discriminant(&role));
+                let others = [("manifests/p/promoter-manifest.yaml", REGISTRIES)];
+                format!("{role:?} {}", manifest(path, rest.as_bytes(), &others))
+            },
         ),
         Target::new(
             "merge-images",

@@ -22,6 +22,21 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (result, clock.now().duration_since(start))
 }
 
+/// How long the calling thread has been on a processor so far: what it was given,
+/// however busy others kept the machine (`schedstat` of proc(5)).
+///
+/// # Errors
+/// When `/proc` is not what Linux has there.
+pub fn thread_cpu_time() -> io::Result<Duration> {
+    let schedstat = fs::read_to_string("/proc/thread-self/schedstat")?;
+    schedstat
+        .split(' ')
+        .next()
+        .and_then(|nanoseconds| nanoseconds.parse().ok())
+        .map(Duration::from_nanos)
+        .ok_or_else(|| io::Error::other("no time in /proc/thread-self/schedstat"))
+}
+
 /// The most memory that this process has had so far, in bytes (`VmHWM` of
 /// proc(5)).
 ///
@@ -99,6 +114,20 @@ impl Measured {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_on_a_processor_is_at_most_the_time_that_passed() {
+        let before = thread_cpu_time().unwrap();
+        let (after, passed) = timed(|| {
+            let mut after = before;
+            while after == before {
+                after = thread_cpu_time().unwrap();
+            }
+            after
+        });
+        // The kernel counts it at its ticks.
+        assert!(after - before <= passed + Duration::from_millis(50));
+    }
 
     #[test]
     fn a_measurement_survives_the_way_to_another_process() {

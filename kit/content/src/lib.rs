@@ -20,6 +20,8 @@
 //! - Hashing and disk work happen on blocking threads.
 
 pub mod oci;
+#[doc(hidden)]
+pub mod outside;
 mod pace;
 mod piece;
 pub mod serve;

@@ -16,5 +16,5 @@ pub use document::{
     DOCKER_LIST, DOCKER_MANIFEST, Document, DocumentError, DocumentKind, INDEX, MANIFEST,
     MAX_CHILDREN, MAX_DOCUMENT_BYTES, is_manifest,
 };
-pub(crate) use registry::Session;
+pub(crate) use registry::{Bearer, Session, arrived, granted, next_page};
 pub use registry::{RawManifest, Registry, RegistryAuth, RegistryError, RepositoryReader};

@@ -23,7 +23,7 @@ pub use clients::Manners;
 pub(crate) use clients::{Clients, TOO_LATE};
 pub use file::FileSource;
 pub use http::HttpSource;
-pub(crate) use http::{body, next_hop, status_error};
+pub(crate) use http::{body, content_range, next_hop, status_error};
 pub use object::ObjectStoreSource;
 
 /// A place that one object can be read from, from any position on.

@@ -20,6 +20,7 @@ pub use bucket::BucketStore;
 pub(crate) use bucket::connect;
 pub use destination::Destination;
 pub(crate) use destination::Writer;
+pub(crate) use directory::Index;
 pub use directory::{DirectoryStore, NamesBatch, NamesReport, PartialWriter, WriterOptions};
 pub use error::StoreError;
 pub use item::Item;

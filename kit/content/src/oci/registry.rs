@@ -28,8 +28,9 @@ use crate::pace::Paces;
 use crate::source::{Clients, Manners, ServedBy, Source, SourceError, SourceErrorKind, TOO_LATE};
 pub use auth::RegistryAuth;
 use auth::Tokens;
+pub(crate) use auth::{Bearer, granted};
 use call::Call;
-pub(crate) use push::Session;
+pub(crate) use push::{Session, arrived};
 use source::RegistrySource;
 
 /// [`MAX_DOCUMENT_BYTES`] for buffers.
@@ -506,7 +507,7 @@ fn tag(text: &str) -> Result<Tag, SourceError> {
 }
 
 /// `Link: <url>; rel="next"` (RFC 8288), on the same registry.
-fn next_page(url: &Url, headers: &HeaderMap) -> Option<Url> {
+pub(crate) fn next_page(url: &Url, headers: &HeaderMap) -> Option<Url> {
     let link = headers.get(LINK)?.to_str().ok()?;
     let (target, parameters) = link.strip_prefix('<')?.split_once('>')?;
     let is_next = parameters.contains("rel=\"next\"") || parameters.contains("rel=next");

@@ -205,7 +205,7 @@ pub(crate) fn body(
 }
 
 /// First position and total length of `bytes 5-9/10` (RFC 9110 section 14.4).
-fn content_range(value: &HeaderValue) -> Option<(u64, Option<u64>)> {
+pub(crate) fn content_range(value: &HeaderValue) -> Option<(u64, Option<u64>)> {
     let (range, total) = value
         .to_str()
         .ok()?

@@ -30,6 +30,7 @@ use landfall_catalog::Digest;
 
 use super::StoreError;
 use super::claim::Claims;
+pub(crate) use names::Index;
 pub use names::{NamesBatch, NamesReport};
 pub use partial::{PartialWriter, WriterOptions};
 

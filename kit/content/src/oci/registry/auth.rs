@@ -65,6 +65,14 @@ struct Granted {
     access_token: Option<String>,
 }
 
+/// What to send with requests, from a token server's answer. Why there is nothing
+/// is not told: what serde says could quote the token.
+pub(crate) fn granted(answer: &[u8]) -> Option<HeaderValue> {
+    let granted: Granted = serde_json::from_slice(answer).ok()?;
+    let token = granted.token.or(granted.access_token)?;
+    secret(&format!("Bearer {token}"))
+}
+
 impl Tokens {
     pub(super) fn new(clients: Clients, auth: RegistryAuth) -> Self {
         let basic = match auth {
@@ -155,14 +163,7 @@ impl Tokens {
             .map_err(|error| {
                 SourceError::broken("the token server's answer is not readable").caused_by(error)
             })?;
-        // What serde says could quote the token.
-        let granted: Granted = serde_json::from_slice(&bytes)
-            .map_err(|_| SourceError::broken("the token server sent no token"))?;
-        granted
-            .token
-            .or(granted.access_token)
-            .and_then(|token| secret(&format!("Bearer {token}")))
-            .ok_or_else(|| SourceError::broken("the token server sent no token"))
+        granted(&bytes).ok_or_else(|| SourceError::broken("the token server sent no token"))
     }
 }
 
@@ -177,14 +178,14 @@ fn secret(text: &str) -> Option<HeaderValue> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Bearer {
-    realm: String,
-    service: Option<String>,
+pub(crate) struct Bearer {
+    pub(crate) realm: String,
+    pub(crate) service: Option<String>,
 }
 
 impl Bearer {
     /// `Bearer realm="…",service="…"` (RFC 6750 section 3).
-    fn parse(challenge: &str) -> Option<Self> {
+    pub(crate) fn parse(challenge: &str) -> Option<Self> {
         let (scheme, mut rest) = challenge.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return None;

@@ -295,7 +295,7 @@ fn session(url: &Url, headers: &HeaderMap, position: u64) -> Result<Session, Sou
 }
 
 /// Bytes that have arrived, of `0-N`. `0-0` is what nothing looks like.
-fn arrived(range: &str) -> Option<u64> {
+pub(crate) fn arrived(range: &str) -> Option<u64> {
     let (first, last) = range
         .strip_prefix("bytes=")
         .unwrap_or(range)

@@ -18,7 +18,7 @@ use landfall_catalog::{Digest, FilePath, Name, Repository, Tag};
 use super::durable;
 use super::{DirectoryStore, StoreError};
 use crate::oci::Descriptor;
-use index::Index;
+pub(crate) use index::Index;
 
 /// How often a temporary link is made again if somebody swept it away.
 const LINK_ATTEMPTS: u32 = 3;

@@ -48,7 +48,7 @@ struct RefName {
     name: Name,
 }
 
-pub(super) struct Index {
+pub(crate) struct Index {
     others: Map<String, Value>,
     foreign: Vec<Value>,
     named: BTreeMap<Name, Descriptor>,
@@ -66,7 +66,7 @@ impl Index {
         })
     }
 
-    fn decode(bytes: &[u8]) -> serde_json::Result<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> serde_json::Result<Self> {
         let document: Document = serde_json::from_slice(bytes)?;
         let mut index = Self {
             others: document.others,
@@ -88,7 +88,7 @@ impl Index {
         Ok(index)
     }
 
-    pub(super) fn encode(self) -> serde_json::Result<Vec<u8>> {
+    pub(crate) fn encode(self) -> serde_json::Result<Vec<u8>> {
         let named = self.named.into_iter().map(|(name, target)| {
             Entry::Named(Named {
                 target,
@@ -107,7 +107,7 @@ impl Index {
         })
     }
 
-    pub(super) fn named(&self) -> impl Iterator<Item = (Name, Digest)> {
+    pub(crate) fn named(&self) -> impl Iterator<Item = (Name, Digest)> {
         self.named
             .iter()
             .map(|(name, target)| (name.clone(), target.digest))
