@@ -197,7 +197,8 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// Reports that `rule` is broken at `spot`. `about` are the values at fault:
-    /// with the rule and the project they identify it for good.
+    /// with the rule and the project they identify it for good. The finding comes
+    /// back if it is listed, for a help that says more than the rule's.
     pub(crate) fn report(
         &mut self,
         source: &Source<'_>,
@@ -205,9 +206,9 @@ impl Reporter {
         rule: &Rule,
         message: String,
         about: &[&str],
-    ) {
+    ) -> Option<&mut Finding> {
         if !self.has_room(source, spot) {
-            return;
+            return None;
         }
         let excerpt = source.excerpt(spot.line);
         let finding = finding(
@@ -219,6 +220,7 @@ impl Reporter {
             about,
         );
         self.findings.push(finding);
+        self.findings.last_mut()
     }
 
     /// The same for a fault that leaves nothing out although its rule usually does.
@@ -229,12 +231,12 @@ impl Reporter {
         rule: &Rule,
         message: String,
         about: &[&str],
-    ) {
+    ) -> Option<&mut Finding> {
         let lenient = Rule {
             quarantines: false,
             ..*rule
         };
-        self.report(source, spot, &lenient, message, about);
+        self.report(source, spot, &lenient, message, about)
     }
 
     pub(crate) fn into_findings(mut self) -> Vec<Finding> {

@@ -37,10 +37,10 @@ rules! {
     // The text.
     YAML_SYNTAX = Error, true, "yaml-syntax", "make the file one well-formed YAML document";
     YAML_ALIAS = Error, true, "yaml-alias", "write the value out; manifests have no anchors and aliases";
-    WRONG_SHAPE = Error, true, "wrong-shape", "write what the format asks for here";
+    WRONG_SHAPE = Error, true, "wrong-shape", "write what the format has here";
     DUPLICATE_KEY = Error, true, "duplicate-key", "keep one of the two and delete the other";
     UNKNOWN_FIELD = Error, true, "unknown-field", "correct the field's spelling or delete it";
-    DEPRECATED_FIELD = Note, false, "deprecated-field", "delete the field; it has no effect";
+    DEPRECATED_FIELD = Note, false, "deprecated-field", "delete the field";
     TOO_LARGE = Error, true, "too-large", "split the manifest";
     TOO_MANY_FINDINGS = Error, true, "too-many-findings", "mend what is listed and validate again";
     // The sensitive half.

@@ -1,7 +1,7 @@
 //! What the two formats have in common: mappings of known fields, and a
 //! sensitive half that names one source and several destinations.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::yaml::{Node, SyntaxError, Value, read};
 use crate::finding::{Reporter, Source, Spot, quoted};
@@ -28,7 +28,11 @@ pub(crate) fn document<'a>(source: &Source<'a>, reporter: &mut Reporter) -> Opti
         Ok(node) => Some(node),
         Err(SyntaxError { spot, message }) => {
             let about = [&*source.content()];
-            reporter.report(source, spot, &rules::YAML_SYNTAX, message, &about);
+            let is_tab = message.contains("tab");
+            let finding = reporter.report(source, spot, &rules::YAML_SYNTAX, message, &about);
+            if let (true, Some(finding)) = (is_tab, finding) {
+                "indent with spaces: YAML takes no tabs there".clone_into(&mut finding.help);
+            }
             None
         }
     }
@@ -51,13 +55,11 @@ pub(crate) fn wrong_shape(
     let found = node.value.kind();
     let message = format!("{what} is {found}, not {expected}");
     let line = source.excerpt(node.spot.line);
-    reporter.report(
-        source,
-        node.spot,
-        rule,
-        message,
-        &[what, found, line.trim()],
-    );
+    let about = [what, found, line.trim()];
+    let finding = reporter.report(source, node.spot, rule, message, &about);
+    if let Some(finding) = finding.filter(|finding| finding.rule == rules::WRONG_SHAPE.id) {
+        finding.help = format!("write {expected} here");
+    }
 }
 
 /// How a field that is not one of the known ones is taken.
@@ -103,7 +105,12 @@ impl<'n, 'a, const N: usize> Fields<'n, 'a, N> {
                 match unknown {
                     Unknown::Spoils => {
                         fields.spoiled = true;
-                        reporter.report(source, key.spot, &rules::UNKNOWN_FIELD, message, &about);
+                        let rule = &rules::UNKNOWN_FIELD;
+                        let finding = reporter.report(source, key.spot, rule, message, &about);
+                        if let Some(finding) = finding {
+                            let known = known.map(|name| format!("`{name}`")).join(", ");
+                            finding.help = format!("{}; the fields are {known}", rule.help);
+                        }
                     }
                     Unknown::Reported => {
                         let rule = &rules::UNKNOWN_FIELD;
@@ -112,9 +119,13 @@ impl<'n, 'a, const N: usize> Fields<'n, 'a, N> {
                 }
                 continue;
             };
-            if fields.values[index].is_some() {
+            if let Some((first, _)) = fields.values[index] {
                 fields.spoiled = true;
-                let message = format!("{context} has the field {} twice", quoted(text));
+                let message = format!(
+                    "{context} has the field {} twice, first in line {}",
+                    quoted(text),
+                    first.line
+                );
                 let about = [context, text];
                 reporter.report(source, key.spot, &rules::DUPLICATE_KEY, message, &about);
                 continue;
@@ -276,7 +287,7 @@ fn read_location<'n>(
         Some(node) => {
             let found = boolean(node);
             if found.is_none() {
-                wrong_shape(source, reporter, node, "`src`", "true or false");
+                wrong_shape(source, reporter, node, "`src`", "a plain true or false");
             }
             found
         }
@@ -287,13 +298,10 @@ fn read_location<'n>(
     };
     let Some((text, spot)) = text.filter(|(text, _)| !text.is_empty()) else {
         let message = format!("{} has no `{}`", format.noun, format.location);
-        reporter.report(
-            source,
-            item.spot,
-            &rules::EMPTY_NAME,
-            message,
-            &[format.noun],
-        );
+        let rule = &rules::EMPTY_NAME;
+        if let Some(finding) = reporter.report(source, item.spot, rule, message, &[format.noun]) {
+            finding.help = format!("give the entry its `{}`", format.location);
+        }
         return None;
     };
     if let Err((rule, message)) = (format.check)(text) {
@@ -323,7 +331,12 @@ fn one_source(
         sound = false;
     }
     for other in sources {
-        let message = format!("{} is a second source", quoted(other.text));
+        let first = first.map_or("", |first| first.text);
+        let message = format!(
+            "{} is a second source, beside {}",
+            quoted(other.text),
+            quoted(first)
+        );
         let about = [other.text];
         reporter.report(source, other.spot, &rules::SEVERAL_SOURCES, message, &about);
         sound = false;
@@ -333,10 +346,17 @@ fn one_source(
         reporter.report(source, list, &rules::NO_DESTINATION, message, &[]);
         sound = false;
     }
-    let mut seen = HashSet::new();
+    let mut firsts = HashMap::new();
     for location in locations {
-        if !seen.insert(location.text.trim_end_matches('/')) {
-            let message = format!("{} is listed twice", quoted(location.text));
+        let first = *firsts
+            .entry(location.text.trim_end_matches('/'))
+            .or_insert(location.spot);
+        if first != location.spot {
+            let message = format!(
+                "{} is listed twice, first in line {}",
+                quoted(location.text),
+                first.line
+            );
             let rule = &rules::DUPLICATE_DESTINATION;
             reporter.report(source, location.spot, rule, message, &[location.text]);
             sound = false;

@@ -1,6 +1,6 @@
 //! `promoter-manifest.yaml` and `images.yaml`, or both in one file.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use landfall_catalog::{Digest, Repository, Tag};
 
@@ -180,14 +180,19 @@ fn read_image(
         images.quarantined += rows.len().max(1) as u64;
         return;
     };
-    let mut seen = HashSet::with_capacity(rows.len());
+    let mut firsts = HashMap::with_capacity(rows.len());
     for row in rows {
         let Some((digest, tags)) = row.content else {
             images.quarantined += 1;
             continue;
         };
-        if !seen.insert(digest) {
-            let message = format!("{digest} is listed twice for {}", quoted(name.as_str()));
+        let first = *firsts.entry(digest).or_insert(row.spot);
+        if first != row.spot {
+            let message = format!(
+                "{digest} is listed twice for {}, first in line {}",
+                quoted(name.as_str()),
+                first.line
+            );
             let about = [name.as_str(), &digest.to_string()];
             reporter.report(source, row.spot, &rules::DUPLICATE_KEY, message, &about);
             images.quarantined += 1;
@@ -301,6 +306,9 @@ pub(super) fn why_no_hex(hex: &str) -> String {
     }
     if hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return "has upper-case digits".to_owned();
+    }
+    if hex.starts_with("sha256:") {
+        return "begins with sha256:, which stands for image digests only".to_owned();
     }
     "has other characters than hexadecimal digits".to_owned()
 }

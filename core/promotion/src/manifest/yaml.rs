@@ -42,7 +42,7 @@ impl Value<'_> {
     pub(crate) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
-            Self::Scalar { .. } => "a scalar",
+            Self::Scalar { .. } => "text",
             Self::Sequence(_) => "a list",
             Self::Mapping(_) => "a mapping",
             Self::Alias => "an alias",
