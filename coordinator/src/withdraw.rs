@@ -27,6 +27,7 @@ use crate::state::operations::{self as rows, Decision};
 use crate::state::{State, StateError, projects};
 use choice::Choice;
 pub(crate) use decide::{Change, shown};
+pub(crate) use sight::Troubles;
 
 /// Longest reason, in bytes: every entry of the revision repeats it.
 const MAX_REASON_BYTES: usize = 1024;
@@ -138,6 +139,8 @@ pub(crate) struct Changed {
     pub(crate) operation: String,
     /// 0 if nothing was done.
     pub(crate) revision: u64,
+    /// What the origin's store could not be brought to show or to hide.
+    pub(crate) troubles: Troubles,
 }
 
 /// Withdraws and reinstates; cheap to clone.
@@ -199,6 +202,7 @@ impl Withdrawals {
                 change,
                 operation: String::new(),
                 revision: 0,
+                troubles: Troubles::new(),
             });
         }
         // In a task of its own: a caller that goes away does not leave it half done.
@@ -206,11 +210,14 @@ impl Withdrawals {
         let this = self.clone();
         self.tasks.spawn("withdrawal", OnError::Log, async move {
             let (way, objects) = (wish.way, change.objects.clone());
-            let done = this.commit(wish, change).await;
+            let mut done = this.commit(wish, change).await;
             // What is withdrawn now, also if this was not to be.
-            this.hide(&objects).await;
-            if way == Way::Reinstate && done.is_ok() {
-                this.show(&objects).await;
+            let mut troubles = this.hide(&objects).await;
+            if let Ok(changed) = &mut done {
+                if way == Way::Reinstate {
+                    troubles.extend(this.show(&objects).await);
+                }
+                changed.troubles = troubles;
             }
             // The caller may be gone.
             let _ = reply.send(done);
@@ -280,6 +287,7 @@ impl Withdrawals {
             change,
             operation: id,
             revision,
+            troubles: Troubles::new(),
         })
     }
 

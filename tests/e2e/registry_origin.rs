@@ -9,7 +9,7 @@ use crate::support::{
     cluster::{Cluster, Setup},
     content::{Layout, PROJECT},
     eventually,
-    peers::Registry,
+    peers::{Registry, curl_status},
     stdout,
 };
 
@@ -74,4 +74,52 @@ fn a_promotion_into_a_registry_can_be_pulled_from_it_and_fills_a_mirror() {
 
     let again = cluster.promote();
     assert_eq!((&again["copied"], &again["failed"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn a_registry_that_deletes_nothing_is_complained_of_when_something_is_withdrawn() {
+    let scratch = TempDir::new().unwrap();
+    let registry = Registry::that_keeps_everything(&scratch.path().join("registry"));
+    let layout = Layout::new(&scratch.path().join("layout"));
+    let image = layout.image("amd64", 9, &[40_000]);
+    let digest = layout.push(&image, &format!("{}/{PROJECT}/app:v1", registry.host));
+    let mut cluster = Cluster::start(Setup {
+        registry: Some(registry.host.clone()),
+        mirrors: Some(0),
+        origin_store: Some(format!("oci+http://{}/published", registry.host)),
+        ..Setup::default()
+    });
+    cluster.manifests.image("app", &digest, "v1");
+    assert_eq!(cluster.promote()["copied"], 1);
+    let withdrawn = crate::support::finish(&mut cluster.command(&[
+        "withdraw",
+        "test/app:v1",
+        "--reason",
+        "CVE-1",
+    ]));
+    let told = String::from_utf8_lossy(&withdrawn.stdout);
+    assert_eq!(withdrawn.status.code(), Some(1), "{told}");
+    assert!(told.contains("withdrawn in revision 2"), "{told}");
+    assert!(
+        told.contains("the origin's own store does not follow") && told.contains(&digest),
+        "{told}"
+    );
+    assert!(
+        cluster
+            .coordinator
+            .log()
+            .contains("can still be read at the origin"),
+        "{}",
+        cluster.coordinator.log()
+    );
+    // The tag means something empty now, and itself again after a reinstatement.
+    let tag = format!(
+        "http://{}/v2/published/test/app/manifests/v1",
+        registry.host
+    );
+    let accept = "Accept: application/vnd.oci.image.manifest.v1+json";
+    assert_eq!(curl_status(&tag, &[accept]), Ok(404));
+    let reinstate = ["reinstate", "test/app:v1", "--reason", "a false alarm"];
+    stdout(&mut cluster.command(&reinstate));
+    assert_eq!(curl_status(&tag, &[accept]), Ok(200));
 }

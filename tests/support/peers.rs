@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -20,8 +20,21 @@ impl Drop for Peer {
     }
 }
 
+/// A program that `tests/peers` puts below `target/peers`.
 #[track_caller]
-fn start(command: &mut Command, log: &Path) -> Peer {
+pub(super) fn prepared(path: &str) -> PathBuf {
+    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers");
+    let program = peers.join(path);
+    assert!(
+        program.try_exists().unwrap(),
+        "{} is missing: run `tests/peers`, which prepares it",
+        program.display()
+    );
+    program
+}
+
+#[track_caller]
+pub(super) fn start(command: &mut Command, log: &Path) -> Peer {
     let log = fs::File::create(log).expect("cannot create a log");
     let child = command
         .stdin(Stdio::null())
@@ -48,19 +61,30 @@ pub(crate) struct Registry {
 impl Registry {
     #[track_caller]
     pub(crate) fn start(dir: &Path) -> Self {
-        Self::start_at(dir, &format!("127.0.0.1:{}", free_port("127.0.0.1")))
+        Self::start_at(dir, &free_host())
+    }
+
+    /// One that refuses every deletion, as many are configured.
+    #[track_caller]
+    pub(crate) fn that_keeps_everything(dir: &Path) -> Self {
+        Self::that_deletes(false, dir, &free_host())
     }
 
     /// At an address that the test knows before, with what `dir` holds.
     #[track_caller]
     pub(crate) fn start_at(dir: &Path, host: &str) -> Self {
+        Self::that_deletes(true, dir, host)
+    }
+
+    #[track_caller]
+    fn that_deletes(deletes: bool, dir: &Path, host: &str) -> Self {
         fs::create_dir_all(dir).expect("cannot create the registry's folder");
         let host = host.to_owned();
         let config = dir.join("config.yml");
         fs::write(
             &config,
             format!(
-                "version: 0.1\nlog: {{ level: warn }}\nstorage:\n  filesystem: {{ rootdirectory: {} }}\n  delete: {{ enabled: true }}\nhttp: {{ addr: {host} }}\n",
+                "version: 0.1\nlog: {{ level: warn }}\nstorage:\n  filesystem: {{ rootdirectory: {} }}\n  delete: {{ enabled: {deletes} }}\nhttp: {{ addr: {host} }}\n",
                 dir.join("data").display()
             ),
         )
@@ -82,6 +106,10 @@ impl Registry {
     }
 }
 
+fn free_host() -> String {
+    format!("127.0.0.1:{}", free_port("127.0.0.1"))
+}
+
 /// S3 with one bucket that anybody may read, as moto has it.
 #[derive(Debug)]
 pub(crate) struct Bucket {
@@ -99,17 +127,10 @@ impl Bucket {
     #[track_caller]
     pub(crate) fn start(dir: &Path) -> Self {
         fs::create_dir_all(dir).expect("cannot create the bucket's folder");
-        let server =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers/venv/bin/moto_server");
-        assert!(
-            server.try_exists().unwrap(),
-            "{} is missing: run `tests/peers`, which prepares it",
-            server.display()
-        );
         let host = format!("127.0.0.1:{}", free_port("127.0.0.1"));
         let (_, port) = host.split_once(':').unwrap();
         let peer = start(
-            Command::new(server).args(["-H", "127.0.0.1", "-p", port]),
+            Command::new(prepared("venv/bin/moto_server")).args(["-H", "127.0.0.1", "-p", port]),
             &dir.join("log"),
         );
         let url = format!("http://{host}/{}", Self::NAME);

@@ -24,6 +24,8 @@ struct Changed {
     other_names: Vec<String>,
     parents: Vec<String>,
     referrers: Vec<String>,
+    /// What the origin's own store shows otherwise.
+    troubles: Vec<String>,
 }
 
 pub(crate) async fn withdraw(args: WithdrawArgs) -> Result<Verdict, Failure> {
@@ -59,7 +61,11 @@ fn show(changed: Changed, json: bool, done: &str) -> Result<Verdict, Failure> {
     } else {
         output::line(changed.text(done))?;
     }
-    Ok(Verdict::Done)
+    Ok(if changed.troubles.is_empty() {
+        Verdict::Done
+    } else {
+        Verdict::Incomplete
+    })
 }
 
 impl Changed {
@@ -87,6 +93,9 @@ impl Changed {
         } else {
             format!("{figures} {done} in revision {}", self.revision)
         });
+        for trouble in &self.troubles {
+            lines.push(format!("the origin's own store does not follow: {trouble}"));
+        }
         lines.join("\n")
     }
 }
@@ -109,6 +118,7 @@ impl From<v1::WithdrawResponse> for Changed {
             other_names: response.other_names,
             parents: response.parents,
             referrers: digests(response.referrers),
+            troubles: response.troubles,
         }
     }
 }

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Shared, trace};
 use crate::principal::Action;
-use crate::withdraw::{Changed, Way, Wish, shown};
+use crate::withdraw::{Changed, Troubles, Way, Wish, shown};
 
 /// Members of a list that are told.
 const SHOWN: usize = 1000;
@@ -66,6 +66,7 @@ async fn change(
             change,
             operation: String::new(),
             revision: 0,
+            troubles: Troubles::new(),
         }
     } else {
         let carried_out = withdrawals.carry_out(wish, change).await;
@@ -79,6 +80,7 @@ fn to_wire(changed: Changed) -> v1::WithdrawResponse {
         change,
         operation,
         revision,
+        troubles,
     } = changed;
     let digests = |digests: &[landfall_catalog::Digest]| {
         let shown = digests.iter().take(SHOWN);
@@ -102,5 +104,6 @@ fn to_wire(changed: Changed) -> v1::WithdrawResponse {
             .map(|(digest, names)| shown(digest, names))
             .collect(),
         referrers: digests(&change.referrers),
+        troubles: troubles.into_iter().take(SHOWN).collect(),
     }
 }

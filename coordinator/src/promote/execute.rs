@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 use landfall_catalog::{Digest, Name, Object, PIECE_SIZE, Repository};
 use landfall_content::{
-    FaultKind, Item, NameChange, PieceHasher, PieceList, Source, Store, StoreError, TransferError,
-    Want, oci, transfer,
+    ASIDE, FaultKind, Item, NameChange, PieceHasher, PieceList, Source, Store, StoreError,
+    TransferError, Want, oci, transfer,
 };
 use landfall_proto::status::chain;
 use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
@@ -86,6 +86,12 @@ impl Executor {
             return Err(Missed::Refused(
                 "the origin is a registry, which keeps no files".into(),
             ));
+        }
+        if matches!(self.store, Store::Registry(_)) && repository(&order.name).is_some_and(is_aside)
+        {
+            return Err(Missed::Refused(format!(
+                "the origin is a registry, which keeps what is withdrawn below {ASIDE}/"
+            )));
         }
         let mut placed: Vec<Option<Arc<Object>>> = vec![None; order.closure.len()];
         let mut copied = false;
@@ -351,6 +357,11 @@ fn repository(name: &Name) -> Option<Repository> {
         Name::Tag(repository, _) | Name::Root(repository, _) => Some(repository.clone()),
         Name::File(_) => None,
     }
+}
+
+fn is_aside(repository: Repository) -> bool {
+    let first = repository.as_str().split('/').next();
+    first == Some(ASIDE)
 }
 
 /// A failed transfer that may be tried again if every source was only

@@ -1,40 +1,42 @@
-//! A bucket that anybody may read does not ask the catalog: what is withdrawn
-//! has to go out of its sight, and is kept aside for a reinstatement.
+//! A bucket or registry that anybody may read does not ask the catalog: what is
+//! withdrawn has to go out of its sight, and is kept aside for a reinstatement.
+//!
+//! Where that fails, who withdrew is told so, and it is tried again at the next
+//! start: nobody who asks the catalog is served it in any case.
 
-use std::collections::BTreeSet;
+mod bucket;
+mod registry;
 
-use landfall_catalog::{Catalog, Digest, Name};
-use landfall_content::{BucketStore, Item, NameChange, Store, StoreError};
+use landfall_catalog::{Catalog, Digest};
+use landfall_content::{NameChange, Store, StoreError};
 use landfall_proto::status::chain;
 
-use super::{Withdrawals, item};
+use super::Withdrawals;
 
-/// An object, and the files that it is published as.
-struct Seen {
-    item: Item,
-    files: Vec<Name>,
-}
+/// What the origin's store shows not as the catalog has it, for people.
+pub(crate) type Troubles = Vec<String>;
 
 impl Withdrawals {
     /// Takes what is withdrawn among `objects` out of sight of who reads the
-    /// bucket. What fails is said, and tried again at the next start: nobody who
-    /// asks the catalog is served it in any case.
-    pub(super) async fn hide(&self, objects: &[Digest]) {
-        let Store::Bucket(bucket) = &self.store else {
-            return;
+    /// origin's store without us.
+    pub(super) async fn hide(&self, objects: &[Digest]) -> Troubles {
+        let withdrawn: Vec<Digest> = self.catalog.read(|catalog| {
+            let withdrawn = |digest: &&Digest| catalog.withdrawn(digest).is_some();
+            objects.iter().filter(withdrawn).copied().collect()
+        });
+        let troubles = match &self.store {
+            Store::Directory(_) => Troubles::new(),
+            Store::Bucket(bucket) => self.hide_in_bucket(bucket, &withdrawn).await,
+            Store::Registry(registry) => self.hide_in_registry(registry, &withdrawn).await,
         };
-        for seen in self.seen(objects, |catalog, digest| {
-            catalog.withdrawn(digest).is_some()
-        }) {
-            if let Err(error) = self.hide_one(bucket, &seen).await {
-                let digest = seen.item.digest;
-                tracing::error!(%digest, error = %chain(&error), "what is withdrawn can still be read in the bucket");
-            }
+        for trouble in &troubles {
+            tracing::error!("what is withdrawn can still be read at the origin: {trouble}");
         }
+        troubles
     }
 
     /// As [`Self::hide`], for everything that is withdrawn: a stop may have come
-    /// between a withdrawal and its effect on the bucket.
+    /// between a withdrawal and its effect on the store.
     pub(crate) async fn hide_all(&self) {
         let withdrawn: Vec<_> = self.catalog.read(|catalog| {
             let all = catalog.all_withdrawn();
@@ -46,62 +48,46 @@ impl Withdrawals {
 
     /// Brings the bytes of `objects` back to where they are looked for.
     pub(super) async fn bring_back(&self, objects: &[Digest]) -> Result<(), StoreError> {
-        if let Store::Bucket(bucket) = &self.store {
-            for seen in self.seen(objects, |_, _| true) {
-                bucket.restore(&seen.item).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Publishes the files of `objects` again.
-    pub(super) async fn show(&self, objects: &[Digest]) {
-        if !matches!(self.store, Store::Bucket(_)) {
-            return;
-        }
-        for Seen { item, files } in self.seen(objects, |_, _| true) {
-            let again = files.into_iter().map(|name| NameChange {
-                name,
-                target: Some(item.clone()),
-            });
-            self.set_names(again.collect()).await;
+        match &self.store {
+            Store::Directory(_) => Ok(()),
+            Store::Bucket(bucket) => self.bring_back_in_bucket(bucket, objects).await,
+            Store::Registry(registry) => self.bring_back_in_registry(registry, objects).await,
         }
     }
 
-    async fn hide_one(&self, bucket: &BucketStore, seen: &Seen) -> Result<(), StoreError> {
-        let gone = seen.files.iter().map(|name| NameChange {
-            name: name.clone(),
-            target: None,
-        });
-        self.set_names(gone.collect()).await;
-        bucket.withhold(&seen.item).await.map(drop)
-    }
-
-    async fn set_names(&self, changes: Vec<NameChange>) {
-        let failed = match self.store.set_names(changes).await {
-            Ok(report) => report.failed,
-            // A bucket answers for each name.
-            Err(_) => Vec::new(),
+    /// Publishes the names of `objects` again.
+    pub(super) async fn show(&self, objects: &[Digest]) -> Troubles {
+        let names = match &self.store {
+            Store::Directory(_) => return Troubles::new(),
+            Store::Bucket(_) => self.files_of(objects),
+            Store::Registry(_) => self.tags_of(objects),
         };
-        for (name, error) in failed {
-            tracing::error!(%name, error = %chain(&error), "a name in the bucket is not as the catalog has it");
+        let troubles = self.set_names(names).await;
+        for trouble in &troubles {
+            tracing::error!("what is reinstated cannot be read at the origin yet: {trouble}");
         }
+        troubles
     }
 
-    fn seen(&self, objects: &[Digest], which: impl Fn(&Catalog, &Digest) -> bool) -> Vec<Seen> {
-        let objects: BTreeSet<_> = objects.iter().collect();
+    async fn set_names(&self, changes: Vec<NameChange>) -> Troubles {
+        let report = match self.store.set_names(changes).await {
+            Ok(report) => report,
+            Err(error) => return vec![chain(&error)],
+        };
+        let failed = report.failed.into_iter();
+        failed
+            .map(|(name, error)| format!("{name}: {}", chain(&error)))
+            .collect()
+    }
+
+    fn read_each<T>(
+        &self,
+        objects: &[Digest],
+        read: impl Fn(&Catalog, &Digest) -> Option<T>,
+    ) -> Vec<T> {
         self.catalog.read(|catalog| {
-            objects
-                .into_iter()
-                .filter(|digest| which(catalog, digest))
-                .filter_map(|digest| {
-                    let names = catalog.names_of(catalog.ordinal(digest)?);
-                    Some(Seen {
-                        item: item(catalog, digest)?,
-                        files: names.filter(|name| matches!(name, Name::File(_))).collect(),
-                    })
-                })
-                .collect()
+            let read = |digest| read(catalog, digest);
+            objects.iter().filter_map(read).collect()
         })
     }
 }

@@ -38,7 +38,7 @@ pub use source::{
     Source, SourceError, SourceErrorKind, fetch_bytes,
 };
 pub use store::{
-    BucketStore, Destination, DirectoryStore, Item, NameChange, NamesBatch, NamesReport,
+    ASIDE, BucketStore, Destination, DirectoryStore, Item, NameChange, NamesBatch, NamesReport,
     PartialWriter, RegistryStore, Store, StoreError, WriterOptions,
 };
 pub use transfer::{

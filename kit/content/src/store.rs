@@ -24,4 +24,4 @@ pub(crate) use directory::Index;
 pub use directory::{DirectoryStore, NamesBatch, NamesReport, PartialWriter, WriterOptions};
 pub use error::StoreError;
 pub use item::Item;
-pub use registry::RegistryStore;
+pub use registry::{ASIDE, RegistryStore};

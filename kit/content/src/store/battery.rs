@@ -130,4 +130,5 @@ async fn a_registry_keeps_every_promise() {
     let ground = Ground::peer(&peer);
     claims::all(&ground).await;
     special::an_image_is_pulled_by_tag_and_its_signature_found(&ground, &peer).await;
+    special::what_goes_from_a_registry_cannot_be_pulled_and_comes_back(&ground, &peer).await;
 }

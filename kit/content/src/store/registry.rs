@@ -11,6 +11,7 @@
 //! kept under its fallback tag `sha256-<hex>`. That is a read and a write: one
 //! program at a time may write to a repository.
 
+mod aside;
 mod credentials;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use super::{Item, StoreError, WriterOptions};
 use crate::oci::{Document, INDEX, Reference, Registry, is_manifest};
 use crate::pace::Paces;
 use crate::source::{Source, SourceError, SourceErrorKind, fetch_bytes};
+pub use aside::ASIDE;
 use upload::Target;
 
 /// How long a document may take to come.
@@ -255,20 +257,6 @@ impl RegistryStore {
         let reference = Reference::Tag(tag.clone());
         let put = registry.put_manifest(repository, &reference, &found.media_type, &found.bytes);
         put.await.map(drop).map_err(said)
-    }
-
-    /// Removes a tag; nothing happens if it is not there.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Remote`], also if the registry removes no tags.
-    pub async fn remove_tag(&self, repository: &Repository, tag: &Tag) -> Result<(), StoreError> {
-        let path = format!("manifests/{tag}");
-        let removed = self.inner.registry.delete(repository, &path).await;
-        removed.map(drop).map_err(|error| {
-            let place = format!("{}/{repository}:{tag}", self.inner.name);
-            StoreError::from_registry("remove", &place, error)
-        })
     }
 
     /// Waits until nobody else in this process writes the item.

@@ -183,3 +183,71 @@ pub(super) async fn an_image_is_pulled_by_tag_and_its_signature_found(
     );
     assert!(matches!(store, Store::Registry(_)));
 }
+
+pub(super) async fn what_goes_from_a_registry_cannot_be_pulled_and_comes_back(
+    ground: &Ground,
+    peer: &Peer,
+) {
+    let store = ground.open("images", "battery").await;
+    let Store::Registry(withholding) = &store else {
+        panic!("this is for registries");
+    };
+    let app: Repository = "team/app".parse().unwrap();
+    let (layer, config) = (content(54_321), Bytes::from("{\"os\": \"linux\"}"));
+    for bytes in [&layer, &config] {
+        store.put_bytes(&item(bytes), bytes.clone()).await.unwrap();
+    }
+    let (layer, config) = (item(&layer), item(&config));
+    let image = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": descriptor(&config), "layers": [descriptor(&layer)],
+    });
+    let (image, bytes) = document(&image, MANIFEST, &app);
+    store.put_bytes(&image, bytes).await.unwrap();
+    let url = format!("{}/images", peer.address).parse().unwrap();
+    let registry = Registry::new(&url, RegistryAuth::Anonymous).unwrap();
+    let seen = |reference: &str| {
+        let (registry, app, reference) = (registry.clone(), app.clone(), reference.parse());
+        async move {
+            let found = registry.manifest(&app, &reference.unwrap()).await;
+            found.unwrap().is_some()
+        }
+    };
+    let name = |tag: &str, target: Option<&Item>| {
+        let name = Name::Tag(app.clone(), tag.parse().unwrap());
+        let target = target.cloned();
+        let store = store.clone();
+        async move {
+            let changes = vec![NameChange { name, target }];
+            let report = store.set_names(changes).await.unwrap();
+            assert!(report.failed.is_empty(), "{report:?}");
+        }
+    };
+
+    // A tag goes, and the other one of the same image stays.
+    name("one", Some(&image)).await;
+    name("two", Some(&image)).await;
+    for _ in 0..2 {
+        name("two", None).await;
+        assert!(seen("one").await && !seen("two").await);
+    }
+
+    let (tags, by_digest) = (["one".parse().unwrap()], image.digest.to_string());
+    let closure = [config.clone(), layer.clone(), image.clone()];
+    let blob = [layer.clone()];
+    for _ in 0..2 {
+        assert!(withholding.withhold(&image, &closure, &tags).await.unwrap());
+        assert!(!withholding.withhold(&image, &closure, &tags).await.unwrap());
+        assert!(withholding.withhold(&layer, &blob, &[]).await.unwrap());
+        assert!(!seen("one").await && !seen(&by_digest).await);
+        assert!(!store.has(&layer).await.unwrap() && store.has(&config).await.unwrap());
+
+        for part in [&layer, &image] {
+            assert!(withholding.restore(part).await.unwrap());
+            assert!(!withholding.restore(part).await.unwrap());
+        }
+        assert!(seen(&by_digest).await && store.verify(&layer).await.unwrap());
+        name("one", Some(&image)).await;
+        assert!(seen("one").await);
+    }
+}

@@ -1,0 +1,115 @@
+//! A registry keeps what is withdrawn in repositories of its own; tags, manifests
+//! and blobs go from where people pull.
+
+use std::collections::BTreeSet;
+
+use landfall_catalog::{Catalog, Digest, Name, Ordinal, Repository, Tag};
+use landfall_content::{Item, NameChange, RegistryStore, StoreError};
+use landfall_proto::status::chain;
+
+use super::super::Withdrawals;
+use super::Troubles;
+
+/// An object in one repository.
+struct Place {
+    repository: Repository,
+    /// What it needs, parts before those that need them; itself the last.
+    closure: Vec<Item>,
+    /// Those that mean it there.
+    tags: Vec<Tag>,
+}
+
+impl Withdrawals {
+    pub(super) async fn hide_in_registry(
+        &self,
+        registry: &RegistryStore,
+        objects: &[Digest],
+    ) -> Troubles {
+        let mut troubles = Troubles::new();
+        for place in self.places(objects) {
+            let Some(item) = place.closure.last() else {
+                continue;
+            };
+            let withheld = registry.withhold(item, &place.closure, &place.tags).await;
+            if let Err(error) = withheld {
+                let name = Name::Root(place.repository, item.digest);
+                troubles.push(format!("{name}: {}", chain(&error)));
+            }
+        }
+        troubles
+    }
+
+    pub(super) async fn bring_back_in_registry(
+        &self,
+        registry: &RegistryStore,
+        objects: &[Digest],
+    ) -> Result<(), StoreError> {
+        for place in self.places(objects) {
+            if let Some(item) = place.closure.last() {
+                registry.restore(item).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn tags_of(&self, objects: &[Digest]) -> Vec<NameChange> {
+        let mut changes = Vec::new();
+        for place in self.places(objects) {
+            changes.extend(place.tags.into_iter().map(|tag| NameChange {
+                name: Name::Tag(place.repository.clone(), tag),
+                target: place.closure.last().cloned(),
+            }));
+        }
+        changes
+    }
+
+    /// Where each object is, what others need before them.
+    fn places(&self, objects: &[Digest]) -> Vec<Place> {
+        self.catalog.read(|catalog| {
+            let ordinals = objects.iter().filter_map(|digest| catalog.ordinal(digest));
+            // Children were added before those that have them.
+            let ordinals: BTreeSet<Ordinal> = ordinals.collect();
+            let places = |ordinal| places(catalog, ordinal);
+            ordinals.into_iter().flat_map(places).collect()
+        })
+    }
+}
+
+fn places(catalog: &Catalog, ordinal: Ordinal) -> Vec<Place> {
+    let closure = closure(catalog, ordinal);
+    let repositories = catalog.repositories();
+    let mut places = Vec::new();
+    for repository in repositories.filter(|one| catalog.contains(one.as_str(), ordinal)) {
+        let items = closure.iter().filter_map(|ordinal| {
+            let object = catalog.object(*ordinal)?;
+            Some(Item {
+                digest: *object.digest(),
+                size: object.size(),
+                media_type: object.media_type().clone(),
+                repository: Some(repository.clone()),
+            })
+        });
+        let tags = catalog.names_of(ordinal).filter_map(|name| match name {
+            Name::Tag(of, tag) if of == *repository => Some(tag),
+            Name::Tag(..) | Name::Root(..) | Name::File(_) => None,
+        });
+        places.push(Place {
+            closure: items.collect(),
+            tags: tags.collect(),
+            repository: repository.clone(),
+        });
+    }
+    places
+}
+
+fn closure(catalog: &Catalog, root: Ordinal) -> BTreeSet<Ordinal> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![root];
+    while let Some(ordinal) = open.pop() {
+        if found.insert(ordinal) {
+            let object = catalog.object(ordinal);
+            open.extend(object.iter().flat_map(|object| object.children()));
+        }
+    }
+    found
+}
