@@ -4,6 +4,7 @@ mod bucket_origin;
 mod channels;
 mod demo;
 mod generate;
+mod life;
 mod log;
 mod manifests;
 mod post_merge;

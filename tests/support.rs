@@ -10,6 +10,7 @@ pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod staging;
+pub(crate) mod stores;
 
 use std::{
     collections::BTreeSet,

@@ -19,7 +19,7 @@ use crate::config::Limits;
 /// How long a copy waits for its turn at a host that asked to be left alone.
 const PAUSE: Duration = Duration::from_secs(60);
 /// Prefixes of the environment's variables that object stores are given.
-const PROVIDERS: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
+const PROVIDERS: [&str; 4] = ["AWS_", "GOOGLE_", "AZURE_", "STORAGE_EMULATOR_HOST"];
 
 /// Why a staging name cannot be read. The input's or the configuration's fault.
 #[derive(Debug, thiserror::Error)]

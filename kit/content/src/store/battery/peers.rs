@@ -73,7 +73,7 @@ impl Peer {
         peer._folder = folder;
         let script = concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/src/store/battery/azure_container.py"
+            "/src/store/battery/azure_put.py"
         );
         let created = Command::new("python3")
             .args([script, &peer.address, AZURE_ACCOUNT, AZURE_KEY, BUCKET])
@@ -104,7 +104,7 @@ impl Peer {
             .post(format!("{}/storage/v1/b?project=battery", peer.address))
             .json(&serde_json::json!({"name": BUCKET}));
         assert_eq!(created.send().await.unwrap().status(), 200);
-        let translator = translator::start(&peer.address).await;
+        let translator = TestServer::router(translator::router(&peer.address)).await;
         peer.url = format!("gs://{BUCKET}");
         peer.environment = variables(&[("STORAGE_EMULATOR_HOST", translator.url.as_str())]);
         (peer, translator)

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
@@ -16,8 +17,6 @@ use landfall_runtime::dial::http_client;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
-
-use crate::testing::TestServer;
 
 const META: &str = "x-goog-meta-";
 const LARGEST: usize = 64 << 20;
@@ -37,15 +36,15 @@ struct Upload {
     parts: u32,
 }
 
-/// Starts a translator in front of `emulator`.
-pub(super) async fn start(emulator: &str) -> TestServer {
+/// A translator in front of `emulator`.
+pub(crate) fn router(emulator: &str) -> Router {
     let translator = Arc::new(Translator {
         emulator: emulator.to_owned(),
         client: http_client().unwrap(),
         uploads: Mutex::default(),
         creating: Mutex::default(),
     });
-    TestServer::with(move |request: Request| {
+    Router::new().fallback(move |request: Request| {
         let translator = Arc::clone(&translator);
         async move {
             let (parts, body) = request.into_parts();
@@ -53,7 +52,6 @@ pub(super) async fn start(emulator: &str) -> TestServer {
             translator.answer(parts, body).await
         }
     })
-    .await
 }
 
 fn reply(status: u16) -> http::response::Builder {
