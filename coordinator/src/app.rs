@@ -234,6 +234,7 @@ async fn start(
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
             rules: Arc::clone(&rules),
+            fleet: fleet.clone(),
         },
         &limits,
     );

@@ -5,6 +5,7 @@
 //! memory, and a stream that is dropped leaves nothing behind.
 
 mod fleet;
+mod gates;
 mod mirrors;
 mod projects;
 mod promotion;

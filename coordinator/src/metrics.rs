@@ -84,6 +84,7 @@ struct Live {
     log_size: IntGauge,
     objects: IntGauge,
     names: IntGauge,
+    pending_names: IntGauge,
     bytes: IntGauge,
     checkpoint_age: IntGauge,
     sessions: IntGauge,
@@ -96,8 +97,15 @@ impl Live {
             statuses,
             revision: IntGauge::new("landfall_revision", "Newest revision of the catalog.")?,
             log_size: IntGauge::new("landfall_log_entries", "Entries of the log.")?,
-            objects: IntGauge::new("landfall_live_objects", "Objects that a name reaches.")?,
+            objects: IntGauge::new(
+                "landfall_live_objects",
+                "Objects that a name reaches, a pending one, too.",
+            )?,
             names: IntGauge::new("landfall_names", "Names in force.")?,
+            pending_names: IntGauge::new(
+                "landfall_pending_names",
+                "Names that wait at gates until mirrors have their content.",
+            )?,
             bytes: IntGauge::new("landfall_live_bytes", "Bytes of all live objects.")?,
             checkpoint_age: IntGauge::new(
                 "landfall_checkpoint_age_seconds",
@@ -111,12 +119,13 @@ impl Live {
         })
     }
 
-    fn plain(&self) -> [&IntGauge; 7] {
+    fn plain(&self) -> [&IntGauge; 8] {
         [
             &self.revision,
             &self.log_size,
             &self.objects,
             &self.names,
+            &self.pending_names,
             &self.bytes,
             &self.checkpoint_age,
             &self.sessions,
@@ -141,6 +150,7 @@ impl Collector for Live {
             status.log_size,
             status.objects,
             status.names,
+            status.pending_names,
             status.bytes,
             age,
             status.fleet.connected() as u64,

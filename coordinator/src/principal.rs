@@ -44,6 +44,8 @@ pub(crate) enum Action {
     Plan,
     /// Execute a plan.
     Promote,
+    /// Open or give up the gate of a promotion.
+    DecideGate,
     /// Withdraw what was promoted.
     Withdraw,
     /// Plan the way back to an earlier revision.
@@ -122,6 +124,7 @@ impl fmt::Display for Action {
             Self::BeMirror => "report as a mirror",
             Self::Plan => "plan a promotion",
             Self::Promote => "promote",
+            Self::DecideGate => "decide on a gate",
             Self::Withdraw => "withdraw",
             Self::Revert => "revert",
             Self::Reinstate => "reinstate",
@@ -141,9 +144,10 @@ const fn right(role: &Role, action: Action) -> Right {
             Role::View | Role::Promote(_),
             Action::ReadCatalog | Action::ReadOperations | Action::ReadFleet,
         ) => Right::Everything,
-        (Role::Promote(_), Action::Plan | Action::Promote | Action::Withdraw | Action::Revert) => {
-            Right::Own
-        }
+        (
+            Role::Promote(_),
+            Action::Plan | Action::Promote | Action::DecideGate | Action::Withdraw | Action::Revert,
+        ) => Right::Own,
         (
             Role::View | Role::Promote(_),
             Action::ReadRouting
@@ -151,6 +155,7 @@ const fn right(role: &Role, action: Action) -> Right {
             | Action::BeMirror
             | Action::Plan
             | Action::Promote
+            | Action::DecideGate
             | Action::Withdraw
             | Action::Revert
             | Action::Reinstate

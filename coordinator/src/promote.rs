@@ -5,7 +5,8 @@
 //! [`orders`] keeps the result until it is confirmed, [`operation`]
 //! carries it out, [`execute`] brings the content, and [`compose`] makes one
 //! revision of all that succeeded. After the confirmation nothing is left to
-//! choose. [`registration`] says what a project is; [`bounds`] whose names are
+//! choose. With a [`gate`] there are two revisions: content, then names.
+//! [`registration`] says what a project is; [`bounds`] whose names are
 //! whose, asked when a plan is made and again when it is executed; [`brake`] stops
 //! what would take much of a project away.
 
@@ -15,6 +16,7 @@ mod channel;
 pub(crate) mod compose;
 mod cosign;
 pub(crate) mod execute;
+pub(crate) mod gate;
 pub(crate) mod operation;
 pub(crate) mod orders;
 pub(crate) mod plan;

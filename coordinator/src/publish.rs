@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::catalog::SharedCatalog;
 use crate::promote::compose::Composed;
 use crate::state::log::{self as rows, Head};
-use crate::state::{State, StateError, operations};
+use crate::state::{State, StateError, gates, operations};
 
 #[cfg(test)]
 mod tests;
@@ -142,6 +142,45 @@ pub(crate) struct Draft {
     /// Names that were already as asked.
     pub(crate) unchanged: u64,
     pub(crate) author: Author,
+    pub(crate) after: After,
+}
+
+/// What becomes of the operation with the revision, in the same transaction.
+#[derive(Clone, Debug)]
+pub(crate) enum After {
+    /// It ends.
+    Ends,
+    /// It waits at its gate, for so many seconds until its time is over.
+    Waits { timeout: u64 },
+    /// It ends, and its gate with it.
+    GateEnds {
+        end: gates::End,
+        /// Why it could not be carried on; empty if it was.
+        error: String,
+    },
+}
+
+impl After {
+    fn record(
+        &self,
+        tx: &rusqlite::Transaction<'_>,
+        operation: i64,
+        now: u64,
+        revision: u64,
+        unchanged: u64,
+    ) -> rusqlite::Result<()> {
+        match self {
+            Self::Ends => operations::finish(tx, operation, now, revision, unchanged, ""),
+            Self::Waits { timeout } => {
+                let deadline = now.saturating_add(*timeout);
+                gates::announced(tx, operation, revision, deadline)
+            }
+            Self::GateEnds { end, error } => {
+                gates::end(tx, operation, *end)?;
+                operations::finish(tx, operation, now, revision, unchanged, error)
+            }
+        }
+    }
 }
 
 /// The row of the operation that makes a revision.
@@ -189,8 +228,8 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Commits what can be committed of `draft`, as one revision; ends its
-    /// operation. Gives the revision, or 0 if nothing changed.
+    /// Commits what can be committed of `draft`, as one revision; its operation
+    /// ends, or waits. Gives the revision, or 0 if nothing changed.
     pub(crate) async fn commit(&self, draft: Draft) -> Result<u64, PublishError> {
         let (reply, answer) = oneshot::channel();
         self.requests
@@ -414,12 +453,12 @@ impl Committer {
         let composed = blocking(move || Ok(catalog.read(compose))).await?;
         let now = self.clock.unix_seconds();
         if composed.entries.is_empty() {
-            let (operation, unchanged) = (draft.operation, draft.unchanged);
+            let (operation, unchanged, after) = (draft.operation, draft.unchanged, draft.after);
             self.state
                 .write("end an operation without changes", move |tx| {
                     let operation = operation.key(tx)?;
                     operations::decide(tx, operation, &composed.decisions)?;
-                    operations::finish(tx, operation, now, 0, unchanged, "")
+                    after.record(tx, operation, now, 0, unchanged)
                 })
                 .await?;
             return Ok(0);
@@ -429,6 +468,7 @@ impl Committer {
             draft.operation,
             draft.unchanged,
             draft.author,
+            draft.after,
             now,
         )
         .await
@@ -440,6 +480,7 @@ impl Committer {
         operation: OperationRow,
         unchanged: u64,
         author: Author,
+        after: After,
         now: u64,
     ) -> Result<u64, PublishError> {
         let revision = self.catalog.read(|catalog| catalog.revision().next());
@@ -480,7 +521,7 @@ impl Committer {
                 rows::append_revision(tx, revision, first, &stored, &stored_head)?;
                 let operation = operation.key(tx)?;
                 operations::decide(tx, operation, &decisions)?;
-                operations::finish(tx, operation, now, revision.get(), unchanged, "")
+                after.record(tx, operation, now, revision.get(), unchanged)
             })
             .await?;
         // What was checked is applied: nobody else writes to the catalog.

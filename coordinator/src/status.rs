@@ -33,6 +33,8 @@ pub(crate) struct Status {
     pub(crate) objects: u64,
     /// Names in force.
     pub(crate) names: u64,
+    /// Names that wait at gates.
+    pub(crate) pending_names: u64,
     /// Bytes of all live objects.
     pub(crate) bytes: u64,
     /// POSIX seconds.
@@ -95,10 +97,11 @@ impl Statuses {
     /// How everything is, withdrawals apart.
     pub(crate) fn now(&self) -> Status {
         let published = self.catalog.published();
-        let (objects, names, bytes) = self.catalog.read(|catalog| {
+        let (objects, names, pending_names, bytes) = self.catalog.read(|catalog| {
             (
                 catalog.live_count(),
                 catalog.name_count() as u64,
+                catalog.pending_count() as u64,
                 catalog.live_bytes(),
             )
         });
@@ -110,6 +113,7 @@ impl Statuses {
             log_size: checkpoint.checkpoint.size,
             objects,
             names,
+            pending_names,
             bytes,
             checkpoint_time: checkpoint.time,
             stale: checkpoint.stale(self.clock.unix_seconds()),

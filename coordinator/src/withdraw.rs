@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use crate::catalog::SharedCatalog;
 use crate::promote::bounds::{Bounds, Scope};
 use crate::promote::compose::Composed;
-use crate::publish::{Author, Draft, Ledger, OperationRow, PublishError};
+use crate::publish::{After, Author, Draft, Ledger, OperationRow, PublishError};
 use crate::state::operations::{self as rows, Decision};
 use crate::state::{State, StateError, projects};
 use choice::Choice;
@@ -264,6 +264,7 @@ impl Withdrawals {
                 }),
                 operation: OperationRow::New { start, entries },
                 unchanged: 0,
+                after: After::Ends,
                 author: Author {
                     who: wish.who,
                     why,

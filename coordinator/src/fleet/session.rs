@@ -17,6 +17,8 @@ pub(super) struct Open {
 pub(crate) struct Beat {
     /// Log size that the agent has applied.
     pub(crate) applied_size: u64,
+    /// Of what it wants, the objects that are ready there, by its own count.
+    pub(crate) ready_objects: u64,
     /// Objects that it wants, by its own count.
     pub(crate) wanted_objects: u64,
     /// Bytes that it still has to fetch.

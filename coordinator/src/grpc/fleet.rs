@@ -118,6 +118,7 @@ impl Talk {
             Some(agent_message::Kind::Heartbeat(beat)) => {
                 self.session.beat(Beat {
                     applied_size: beat.applied_size,
+                    ready_objects: beat.ready_objects,
                     wanted_objects: beat.wanted_objects,
                     bytes_missing: beat.bytes_missing,
                     at: 0,

@@ -43,6 +43,7 @@ impl mirrors_server::Mirrors for Service {
             log_size: status.log_size,
             objects: status.objects,
             names: status.names,
+            pending_names: status.pending_names,
             checkpoint_time: status.checkpoint_time,
             stale: status.stale,
             mirrors: page

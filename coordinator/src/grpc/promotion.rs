@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, projects, trace, upload, withdraw};
+use super::{Shared, gates, projects, trace, upload, withdraw};
 use crate::principal::Action;
 use crate::promote::operation::{Confirmed, Progress};
 use crate::promote::plan::{Event, Summary, Wish};
@@ -104,6 +104,7 @@ impl promotion_server::Promotion for Service {
                 "the reason has at most {MAX_WHY_BYTES} bytes, the source {MAX_SOURCE_BYTES}"
             )));
         }
+        let gate = gates::terms(request.gate)?;
         let operation = self
             .shared
             .operations
@@ -114,6 +115,7 @@ impl promotion_server::Promotion for Service {
                 why: request.why,
                 source: request.source,
                 trace_parent,
+                gate,
             })
             .await
             .map_err(|error| to_status(&error))?;
@@ -170,6 +172,20 @@ impl promotion_server::Promotion for Service {
         request: Request<v1::ReinstateRequest>,
     ) -> Result<Response<v1::WithdrawResponse>, Status> {
         withdraw::reinstate(&self.shared, request).await
+    }
+
+    async fn list_gates(
+        &self,
+        request: Request<v1::ListGatesRequest>,
+    ) -> Result<Response<v1::ListGatesResponse>, Status> {
+        gates::list(&self.shared, request).await
+    }
+
+    async fn decide_gate(
+        &self,
+        request: Request<v1::DecideGateRequest>,
+    ) -> Result<Response<v1::DecideGateResponse>, Status> {
+        gates::decide(&self.shared, request).await
     }
 
     async fn list(
@@ -294,10 +310,19 @@ impl Watching {
             && self.told.as_ref() != Some(&progress)
         {
             self.ready.push_back(progress_event(&progress));
+            if let Some(standing) = &progress.gate {
+                let standing = gates::standing_to_wire(standing);
+                self.ready
+                    .push_back(event(operation_event::Kind::Gate(standing)));
+            }
             self.told = Some(progress);
         }
         if is_last {
-            let done = done_to_wire(&operation);
+            let gate = operations
+                .gate_of(self.sequence)
+                .await
+                .map_err(|error| to_status(&error))?;
+            let done = gates::with_gate(done_to_wire(&operation), gate.as_ref());
             self.ready
                 .push_back(event(operation_event::Kind::Done(done)));
             self.ended = true;
@@ -360,6 +385,8 @@ fn done_to_wire(operation: &rows::Operation) -> v1::OperationDone {
         failed: result.failed,
         removed: result.removed,
         error: result.error.clone(),
+        content_revision: 0,
+        gate: String::new(),
     }
 }
 

@@ -1,13 +1,14 @@
 use super::*;
 use crate::tokens::tests::with;
 
-const ALL: [Action; 13] = [
+const ALL: [Action; 14] = [
     Action::ReadCatalog,
     Action::ReadRouting,
     Action::ReportProbes,
     Action::BeMirror,
     Action::Plan,
     Action::Promote,
+    Action::DecideGate,
     Action::Withdraw,
     Action::Revert,
     Action::Reinstate,
@@ -88,7 +89,11 @@ async fn a_token_has_exactly_its_roles_also_on_this_machine() {
         for action in ALL {
             let expected = match action {
                 Action::ReadCatalog | Action::ReadOperations | Action::ReadFleet => &view,
-                Action::Plan | Action::Promote | Action::Withdraw | Action::Revert => &promote,
+                Action::Plan
+                | Action::Promote
+                | Action::DecideGate
+                | Action::Withdraw
+                | Action::Revert => &promote,
                 Action::ReadRouting
                 | Action::ReportProbes
                 | Action::BeMirror

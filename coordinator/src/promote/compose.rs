@@ -3,12 +3,15 @@
 //! This is the last look: a name is set only if it still means what it meant
 //! when the plan was made. What other people promoted in between does not
 //! matter otherwise.
+//!
+//! A promotion with a gate comes here twice: first its names become pending,
+//! later they are set, or dropped.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use landfall_catalog::{Catalog, Digest, Entry, Name, Object};
+use landfall_catalog::{Catalog, Digest, Entry, FilePath, Name, Object};
 use landfall_proto::model::encode_entry;
 
 use crate::state::operations::Decision;
@@ -35,6 +38,25 @@ pub(crate) enum Change {
     },
     /// It means nothing.
     Remove { reason: String },
+    /// It will mean the last of these objects, and waits. Not decided yet.
+    Announce {
+        objects: Vec<Arc<Object>>,
+        copied: bool,
+    },
+    /// It will mean nothing, and waits. Not decided yet.
+    RemoveLater,
+    /// It was announced, and means the last of these objects now.
+    Open {
+        objects: Vec<Arc<Object>>,
+        copied: bool,
+    },
+    /// It was to change later, and will not.
+    Drop {
+        /// What it was announced to mean, if it was.
+        announced: Option<Digest>,
+        outcome: &'static str,
+        reason: String,
+    },
 }
 
 /// What the revision is made of, before its commit entry.
@@ -44,7 +66,7 @@ pub(crate) struct Composed {
     pub(crate) entries: Vec<Entry>,
     /// The same, encoded.
     pub(crate) encoded: Vec<Bytes>,
-    /// One for each proposal.
+    /// One for each proposal but those that wait.
     pub(crate) decisions: Vec<Decision>,
 }
 
@@ -55,22 +77,29 @@ impl Composed {
     }
 }
 
-/// Decides each proposal by itself; removals first, so that a path may take
+/// Decides each proposal by itself; what goes first, so that a path may take
 /// the place of a folder that is going.
 pub(crate) fn compose(catalog: &Catalog, proposals: &[Proposal]) -> Composed {
     let mut draft = Draft {
         catalog,
         added: HashSet::new(),
         names: HashMap::new(),
+        waiting: HashMap::new(),
+        leaving: HashSet::new(),
         new_paths: BTreeSet::new(),
         composed: Composed::default(),
     };
-    let is_removal = |proposal: &&Proposal| matches!(proposal.change, Change::Remove { .. });
-    let removals = proposals.iter().filter(is_removal);
-    let sets = proposals.iter().filter(|proposal| !is_removal(proposal));
-    for proposal in removals.chain(sets) {
+    let goes = |proposal: &&Proposal| match proposal.change {
+        Change::Remove { .. } | Change::RemoveLater | Change::Drop { .. } => true,
+        Change::Set { .. } | Change::Announce { .. } | Change::Open { .. } => false,
+    };
+    let going = proposals.iter().filter(goes);
+    let coming = proposals.iter().filter(|proposal| !goes(proposal));
+    for proposal in going.chain(coming) {
         let (outcome, detail) = match draft.take(proposal) {
-            Ok(outcome) => (outcome, String::new()),
+            Ok(Taken::Waits) => continue,
+            Ok(Taken::As(outcome)) => (outcome, String::new()),
+            Ok(Taken::Dropped(outcome, why)) => (outcome, why),
             Err(why) => ("refused", why),
         };
         draft.composed.decisions.push(Decision {
@@ -82,46 +111,145 @@ pub(crate) fn compose(catalog: &Catalog, proposals: &[Proposal]) -> Composed {
     draft.composed
 }
 
+/// What became of a proposal that nothing forbids.
+enum Taken {
+    /// Its outcome.
+    As(&'static str),
+    /// It is decided when the gate is.
+    Waits,
+    /// It was given up: its outcome, and why.
+    Dropped(&'static str, String),
+}
+
+/// Whether a name is set, or announced to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Set,
+    Announce,
+    Open,
+}
+
 struct Draft<'a> {
     catalog: &'a Catalog,
     /// Objects that this revision adds.
     added: HashSet<Digest>,
     /// Names that this revision changes, and what they mean after it.
     names: HashMap<Name, Option<Digest>>,
+    /// Names that this revision announces, sets or drops, and what they wait to
+    /// mean after it.
+    waiting: HashMap<Name, Option<Digest>>,
+    /// Names that go when others come that are announced: their places are free
+    /// then.
+    leaving: HashSet<Name>,
     /// Paths that this revision adds.
     new_paths: BTreeSet<String>,
     composed: Composed,
 }
 
 impl Draft<'_> {
-    fn take(&mut self, proposal: &Proposal) -> Result<&'static str, String> {
-        let current = self.meaning(&proposal.name);
+    fn take(&mut self, proposal: &Proposal) -> Result<Taken, String> {
+        let name = &proposal.name;
         match &proposal.change {
-            Change::Set { objects, copied } => {
-                let root = objects.last().ok_or("nothing is to be promoted")?;
-                let outcome = if *copied { "copied" } else { "present" };
-                if current == Some(root.digest) {
-                    return Ok(outcome);
+            Change::Set { objects, copied } => self.come(proposal, objects, *copied, Way::Set),
+            Change::Announce { objects, copied } => {
+                self.come(proposal, objects, *copied, Way::Announce)
+            }
+            Change::Open { objects, copied } => {
+                let root = objects.last().map(|root| root.digest);
+                if root.is_none() || self.announced(name) != root {
+                    return Err("it does not wait any more".into());
                 }
-                unchanged(proposal, current)?;
-                self.set(&proposal.name, objects)?;
-                Ok(outcome)
+                let come = self.come(proposal, objects, *copied, Way::Open);
+                let (Err(why) | Ok(Taken::Dropped(_, why))) = &come else {
+                    return come;
+                };
+                self.drop_announced(name, why)?;
+                come
             }
             Change::Remove { reason } => {
+                let current = self.meaning(name);
                 if current.is_none() {
-                    return Ok("removed");
+                    return Ok(Taken::As("removed"));
                 }
                 unchanged(proposal, current)?;
-                let entry = Entry::NameRemoved {
-                    name: proposal.name.clone(),
+                self.record(Entry::NameRemoved {
+                    name: name.clone(),
                     reason: reason.clone(),
-                };
-                let encoded = encode_entry(&entry).map_err(|error| error.to_string())?;
-                self.composed.push(entry, encoded);
-                self.names.insert(proposal.name.clone(), None);
-                Ok("removed")
+                })?;
+                self.names.insert(name.clone(), None);
+                Ok(Taken::As("removed"))
+            }
+            Change::RemoveLater => {
+                unchanged(proposal, self.meaning(name))?;
+                self.leaving.insert(name.clone());
+                Ok(Taken::Waits)
+            }
+            Change::Drop {
+                announced,
+                outcome,
+                reason,
+            } => {
+                if announced.is_some() && self.announced(name) == *announced {
+                    self.drop_announced(name, reason)?;
+                }
+                Ok(Taken::Dropped(outcome, reason.clone()))
             }
         }
+    }
+
+    /// A name that is to mean something, now or later.
+    fn come(
+        &mut self,
+        proposal: &Proposal,
+        objects: &[Arc<Object>],
+        copied: bool,
+        way: Way,
+    ) -> Result<Taken, String> {
+        let current = self.meaning(&proposal.name);
+        let root = objects.last().ok_or("nothing is to be promoted")?;
+        let outcome = if copied { "copied" } else { "present" };
+        if current == Some(root.digest) {
+            return Ok(match way {
+                Way::Set | Way::Announce => Taken::As(outcome),
+                Way::Open => Taken::Dropped(outcome, "it was set meanwhile".into()),
+            });
+        }
+        unchanged(proposal, current)?;
+        if way != Way::Open
+            && let Some(pending) = self.announced(&proposal.name)
+        {
+            return Err(format!(
+                "it waits at the gate of another promotion, and will mean {pending}"
+            ));
+        }
+        self.name(&proposal.name, objects, way)?;
+        Ok(match way {
+            Way::Set | Way::Open => Taken::As(outcome),
+            Way::Announce => Taken::Waits,
+        })
+    }
+
+    /// What the name is announced to mean.
+    fn announced(&self, name: &Name) -> Option<Digest> {
+        if let Some(changed) = self.waiting.get(name) {
+            return *changed;
+        }
+        let record = self.catalog.pending_name(name)?;
+        Some(*self.catalog.object(record.ordinal)?.digest())
+    }
+
+    fn drop_announced(&mut self, name: &Name, reason: &str) -> Result<(), String> {
+        self.waiting.insert(name.clone(), None);
+        self.record(Entry::NameDropped {
+            name: name.clone(),
+            reason: reason.to_owned(),
+        })
+    }
+
+    fn record(&mut self, entry: Entry) -> Result<(), String> {
+        let encoded = encode_entry(&entry).map_err(|error| error.to_string())?;
+        self.composed.push(entry, encoded);
+        Ok(())
     }
 
     fn meaning(&self, name: &Name) -> Option<Digest> {
@@ -132,7 +260,7 @@ impl Draft<'_> {
         Some(*self.catalog.object(record.ordinal)?.digest())
     }
 
-    fn set(&mut self, name: &Name, objects: &[Arc<Object>]) -> Result<(), String> {
+    fn name(&mut self, name: &Name, objects: &[Arc<Object>], way: Way) -> Result<(), String> {
         for object in objects {
             if let Some(reason) = self.catalog.withdrawn(&object.digest) {
                 return Err(format!("{} is withdrawn: {reason}", object.digest));
@@ -145,7 +273,7 @@ impl Draft<'_> {
             return Err(format!("{name} cannot mean {root}"));
         }
         if let Name::File(path) = name {
-            self.check_collisions(path)?;
+            self.check_collisions(path, way)?;
         }
         let mut new = Vec::new();
         let mut new_digests = HashSet::new();
@@ -163,9 +291,16 @@ impl Draft<'_> {
                 .map_err(|error| format!("{} cannot be recorded: {error}", object.digest))?;
             new.push((entry, encoded));
         }
-        let named = Entry::NameSet {
-            name: name.clone(),
-            digest: root,
+        let (name_meant, digest) = (name.clone(), root);
+        let named = match way {
+            Way::Set | Way::Open => Entry::NameSet {
+                name: name_meant,
+                digest,
+            },
+            Way::Announce => Entry::NamePending {
+                name: name_meant,
+                digest,
+            },
         };
         let encoded = encode_entry(&named).map_err(|error| error.to_string())?;
         // Nothing below fails: an entry is taken whole or not at all.
@@ -177,6 +312,16 @@ impl Draft<'_> {
         if let Name::File(path) = name {
             self.new_paths.insert(path.as_str().to_owned());
         }
+        match way {
+            Way::Set => {}
+            Way::Open => {
+                self.waiting.insert(name.clone(), None);
+            }
+            Way::Announce => {
+                self.waiting.insert(name.clone(), Some(root));
+                return Ok(());
+            }
+        }
         self.names.insert(name.clone(), Some(root));
         Ok(())
     }
@@ -186,12 +331,23 @@ impl Draft<'_> {
     }
 
     /// `x` and `x/y` cannot both be files.
-    fn check_collisions(&self, path: &landfall_catalog::FilePath) -> Result<(), String> {
+    fn check_collisions(&self, path: &FilePath, way: Way) -> Result<(), String> {
         let collides = |other: &str| format!("{path} collides with {other}");
-        if let Some(other) = self.catalog.colliding_file(path)
-            && !matches!(self.names.get(&Name::File(other.clone())), Some(None))
+        if let Some(other) = self.catalog.colliding_file(path) {
+            let name = Name::File(other);
+            let has_gone = matches!(self.names.get(&name), Some(None));
+            if !has_gone && !(way == Way::Announce && self.leaving.contains(&name)) {
+                return Err(collides(&name.to_string()));
+            }
+        }
+        // Those that wait together with it were looked at when they were announced.
+        if way != Way::Open
+            && let Some(other) = self.catalog.colliding_pending_file(path)
         {
-            return Err(collides(other.as_str()));
+            return Err(format!(
+                "{}, which waits at the gate of another promotion",
+                collides(other.as_str())
+            ));
         }
         if let Some(folder) = path
             .folders()

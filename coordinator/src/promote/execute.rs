@@ -75,8 +75,9 @@ impl Executor {
         Self { sources, store }
     }
 
-    /// Brings everything that `order` needs. `count` is told how
-    /// many bytes of which object are in place.
+    /// Brings everything that `order` needs, and leaves its name to
+    /// [`Executor::publish`]. `count` is told how many bytes of which object are
+    /// in place.
     pub(crate) async fn place(
         &self,
         order: &Order,
@@ -117,7 +118,6 @@ impl Executor {
                 copied |= was_copied;
             }
         }
-        self.publish(order).await?;
         Ok(Placed {
             objects: placed.into_iter().flatten().collect(),
             copied,
@@ -126,7 +126,7 @@ impl Executor {
 
     /// Makes the name of an entry known to a store that is served by others: the
     /// file is there when the catalog says so.
-    async fn publish(&self, order: &Order) -> Result<(), Missed> {
+    pub(crate) async fn publish(&self, order: &Order) -> Result<(), Missed> {
         let root = order
             .closure
             .iter()

@@ -4,6 +4,7 @@
 //! cancel it, a killed coordinator resumes it, and whoever follows it reads its
 //! rows from the beginning: there is no queue of events that could be missed.
 
+mod gate;
 mod run;
 
 use std::collections::BTreeMap;
@@ -14,19 +15,22 @@ use landfall_promotion::ProductionRule;
 use landfall_proto::status::{Classify, Fault, chain};
 use landfall_runtime::clock::Clock;
 use landfall_runtime::{OnError, Tasks, telemetry};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tracing::Instrument;
 
 use super::bounds::{self, Bounds, Scope};
 use super::execute::Executor;
+use super::gate::{GateStanding, Terms};
 use super::orders::Orders;
 use crate::catalog::SharedCatalog;
 use crate::config::Limits;
+use crate::fleet::Fleet;
 use crate::metrics::Metrics;
 use crate::publish::{Ledger, PublishError};
 use crate::state::operations::{self as rows, Decision, EntryRow};
 use crate::state::projects::{self, Half, HalfKind, Standing};
-use crate::state::{State, StateError, plans};
+use crate::state::{State, StateError, gates, plans};
+pub(crate) use gate::{GateChoice, Waiting};
 
 /// Why an operation could not be started or carried out.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,20 @@ pub enum OperationError {
     /// No such operation.
     #[error("there is no operation {0}")]
     UnknownOperation(String),
+    /// There is no mirror that a gate could wait for.
+    #[error(
+        "there is no active mirror that the gate could wait for: start agents, or promote without --gate"
+    )]
+    NoMirrors,
+    /// The operation does not wait at a gate.
+    #[error("operation {0} does not wait at a gate")]
+    NotWaiting(String),
+    /// Somebody decided on the gate already.
+    #[error("the gate of operation {0} is decided already")]
+    Decided(String),
+    /// A name of the operation is another project's.
+    #[error("{0}")]
+    NotYours(String),
     /// A remembered plan cannot be read back.
     #[error("the remembered plan cannot be read")]
     Plan(#[from] serde_json::Error),
@@ -53,6 +71,8 @@ impl Classify for OperationError {
         match self {
             Self::State(error) => error.fault(),
             Self::UnknownPlan(_) | Self::UnknownOperation(_) => Fault::NotFound,
+            Self::NoMirrors | Self::NotWaiting(_) | Self::Decided(_) => Fault::Conflict,
+            Self::NotYours(_) => Fault::Forbidden,
             Self::Plan(_) => Fault::Bug,
             Self::Publish(error) => error.fault(),
         }
@@ -82,6 +102,8 @@ pub(crate) struct Confirmed {
     pub(crate) trace_parent: String,
     /// The projects that they may promote.
     pub(crate) scope: Scope,
+    /// Names wait for mirrors, on these terms.
+    pub(crate) gate: Option<Terms>,
 }
 
 /// How far an operation is. Its decisions are rows.
@@ -91,6 +113,8 @@ pub(crate) struct Progress {
     pub(crate) bytes_total: u64,
     pub(crate) entries_done: u64,
     pub(crate) entries_total: u64,
+    /// How the gate stands, while names wait.
+    pub(crate) gate: Option<GateStanding>,
     /// Nothing comes after this.
     pub(crate) finished: bool,
 }
@@ -105,6 +129,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     pub(crate) rules: Arc<Vec<ProductionRule>>,
+    pub(crate) fleet: Fleet,
 }
 
 /// A handle of all operations; cheap to clone.
@@ -122,6 +147,9 @@ struct Inner {
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     rules: Arc<Vec<ProductionRule>>,
+    fleet: Fleet,
+    /// Wakes those that wait at gates.
+    decided: Notify,
     concurrent_copies: usize,
     slots: Semaphore,
     /// Those that run, by id.
@@ -139,6 +167,7 @@ impl Operations {
             clock,
             metrics,
             rules,
+            fleet,
         } = parts;
         Self {
             inner: Arc::new(Inner {
@@ -150,6 +179,8 @@ impl Operations {
                 clock,
                 metrics,
                 rules,
+                fleet,
+                decided: Notify::new(),
                 concurrent_copies: limits.concurrent_copies.max(1),
                 slots: Semaphore::new(limits.concurrent_operations.max(1)),
                 feeds: Mutex::new(BTreeMap::new()),
@@ -159,6 +190,9 @@ impl Operations {
 
     /// Starts an operation that carries out a remembered plan; gives its id.
     pub(crate) async fn start(&self, confirmed: Confirmed) -> Result<String, OperationError> {
+        if confirmed.gate.is_some() && !self.inner.has_active_mirrors() {
+            return Err(OperationError::NoMirrors);
+        }
         let plan = confirmed.plan;
         let body = self
             .inner
@@ -201,13 +235,16 @@ impl Operations {
         let id = start.id.clone();
         let (entries, halves) = (orders.rows(), orders.halves.clone());
         let asked = Asked::of(&orders);
-        let (row, scope) = (start.clone(), confirmed.scope);
+        let (row, scope, gate) = (start.clone(), confirmed.scope, confirmed.gate);
         let rules = Arc::clone(&self.inner.rules);
         let operation = self
             .inner
             .state
             .write("start an operation", move |tx| {
                 let sequence = rows::start(tx, &row, &entries)?;
+                if let Some(terms) = gate {
+                    gates::put(tx, sequence, terms)?;
+                }
                 let differing = register(tx, &halves, &scope, &row.who, now)?;
                 let bounds = Bounds::new(&projects::all(tx)?, &rules);
                 rows::decide(tx, sequence, &refusals(&asked, &differing, &bounds, &scope))?;
@@ -250,9 +287,7 @@ impl Operations {
                 Ok(orders) => self.spawn(operation, orders),
                 Err(error) => {
                     tracing::error!(operation = id, error = %chain(&error), "operation cannot be resumed");
-                    self.inner
-                        .give_up(operation.sequence, chain(&error))
-                        .await?;
+                    self.inner.abandon(&operation, chain(&error)).await?;
                 }
             }
         }
@@ -318,7 +353,7 @@ impl Operations {
         telemetry::set_parent(&span, &operation.start.trace_parent);
         let shutdown = self.inner.tasks.shutdown().clone();
         let work = async move {
-            let sequence = operation.sequence;
+            let kept = operation.clone();
             // A stop leaves it unfinished: the next start resumes it.
             let done = shutdown
                 .unless_requested(inner.run(operation, orders, &feed))
@@ -329,7 +364,7 @@ impl Operations {
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
                     tracing::error!(error = %chain(&error), "operation failed");
-                    inner.give_up(sequence, chain(&error)).await?;
+                    inner.abandon(&kept, chain(&error)).await?;
                 }
             }
             inner.ended(&id).await?;

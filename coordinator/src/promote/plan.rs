@@ -21,7 +21,7 @@ use super::orders::{Orders, half_of};
 use super::resolve::{Resolution, Resolver, ToResolve};
 use crate::catalog::SharedCatalog;
 use crate::state::projects::{self, Half, HalfKind, Standing};
-use crate::state::{State, StateError, plans};
+use crate::state::{State, StateError, gates, plans};
 
 /// Largest plan that is remembered, in bytes as stored: some millions of objects.
 const MAX_BODY_BYTES: usize = 512 << 20;
@@ -91,7 +91,7 @@ pub(crate) struct Planned {
     pub(crate) name: Name,
     pub(crate) digest: Digest,
     pub(crate) project: String,
-    /// `present`, `to-copy`, `lost`, `refused` or `remove`.
+    /// `present`, `to-copy`, `lost`, `refused`, `remove` or `pending`.
     pub(crate) state: &'static str,
     pub(crate) detail: String,
     pub(crate) bytes_to_copy: u64,
@@ -116,11 +116,13 @@ pub(crate) struct Summary {
 }
 
 /// What a plan says of what is not in its entries.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) projects: u64,
     pub(super) entries: u64,
+    /// What waits is among it.
     pub(super) unchanged: u64,
+    pub(super) waiting: Vec<Planned>,
 }
 
 /// Makes plans; cheap to clone.
@@ -187,13 +189,52 @@ impl Planner {
         if !allow_mass_change {
             brake::stop_mass_loss(&mut resolution, &unchanged);
         }
-        let unchanged = unchanged.len() as u64;
+        let waiting = self.waiting(plan.waiting).await?;
         let told = Told {
             projects: projects as u64,
             entries: entries as u64,
-            unchanged,
+            unchanged: (unchanged.len() + waiting.len()) as u64,
+            waiting,
         };
         self.conclude(resolution, told, halves, events).await
+    }
+
+    /// Says at whose gate each of these names waits.
+    async fn waiting(&self, waiting: Vec<Asked>) -> Result<Vec<Planned>, PlanError> {
+        let published = self.catalog.published();
+        let mut at: BTreeMap<u64, Vec<Asked>> = BTreeMap::new();
+        self.catalog.read(|catalog| {
+            for asked in waiting {
+                let since = catalog
+                    .pending_name(&asked.name)
+                    .map(|pending| pending.since);
+                // It may be set by now; then it is as asked for, too.
+                let revision = since.map_or(0, |since| published.revision_at(since) + 1);
+                at.entry(revision).or_default().push(asked);
+            }
+        });
+        let mut planned = Vec::new();
+        for (revision, asked) in at {
+            let operation = self
+                .state
+                .read("find a gate", move |connection| {
+                    gates::operation_of(connection, revision)
+                })
+                .await?;
+            let detail = match operation {
+                Some(id) => format!("waiting at the gate of operation {id}"),
+                None => "waiting at a gate".into(),
+            };
+            planned.extend(asked.into_iter().map(|asked| Planned {
+                name: asked.name,
+                digest: asked.digest,
+                project: asked.project,
+                state: "pending",
+                detail: detail.clone(),
+                bytes_to_copy: 0,
+            }));
+        }
+        Ok(planned)
     }
 
     /// Remembers a resolved plan, and tells of it.
@@ -219,7 +260,7 @@ impl Planner {
             lost: 0,
             bytes_to_copy: 0,
         };
-        for planned in planned(&resolution) {
+        for planned in planned(&resolution).chain(told.waiting) {
             summary.count(&planned);
             tell(&events, Event::Entry(planned)).await?;
         }
@@ -381,6 +422,7 @@ fn asked_by(projects: Vec<Project>, rules: &[ProductionRule]) -> Vec<Asked> {
     plan.set
         .into_iter()
         .chain(plan.unchanged)
+        .chain(plan.waiting)
         .chain(refused)
         .collect()
 }
@@ -426,6 +468,7 @@ impl Summary {
             "lost" => self.lost += 1,
             "refused" => self.refused += 1,
             "remove" => self.removed += 1,
+            "pending" => {}
             _ => self.set += 1,
         }
         self.bytes_to_copy = self.bytes_to_copy.saturating_add(planned.bytes_to_copy);

@@ -209,6 +209,10 @@ fn draft(
             Some((digest, reason)) => {
                 EntryState::Refused(format!("withdrawn: {digest} stays withdrawn: {reason}"))
             }
+            None if now.pending_name(name).is_some() => EntryState::Refused(
+                "pending-name: it waits at the gate of a promotion; open that gate or give it up first"
+                    .into(),
+            ),
             None => EntryState::Present,
         };
         entries.push(ResolvedEntry {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::StateError;
 
-const MIGRATIONS: [&str; 2] = [FIRST, TOKENS];
+const MIGRATIONS: [&str; 3] = [FIRST, TOKENS, GATES];
 
 const FIRST: &str = "
 -- The newest checkpoint that was ever signed. What the tiles must come to show.
@@ -125,6 +125,23 @@ CREATE TABLE token (
     expires     INTEGER,          -- NULL: never
     revoked     INTEGER
 ) STRICT, WITHOUT ROWID;
+";
+
+const GATES: &str = "
+-- The gate of an operation: content first, names when mirrors have it.
+CREATE TABLE gate (
+    operation  INTEGER PRIMARY KEY REFERENCES operation (sequence),
+    percent    INTEGER NOT NULL, -- of each region's mirrors
+    minimum    INTEGER NOT NULL, -- mirrors of each region
+    timeout    INTEGER NOT NULL, -- seconds
+    on_timeout TEXT    NOT NULL CHECK (on_timeout IN ('hold', 'give-up')),
+    revision   INTEGER,          -- that has the content; NULL before, 0: nothing waits
+    deadline   INTEGER,          -- POSIX seconds
+    decision   TEXT    CHECK (decision IN ('open', 'give-up')), -- somebody's
+    decided_by TEXT    NOT NULL DEFAULT '',
+    reason     TEXT    NOT NULL DEFAULT '',
+    ended      TEXT    CHECK (ended IN ('opened', 'given-up'))
+) STRICT;
 ";
 
 /// Applies what is missing, in one transaction.

@@ -530,6 +530,7 @@ async fn a_plan_that_nobody_made_is_not_executed() {
         plan: Digest::of(b"guess").as_bytes().to_vec().into(),
         why: String::new(),
         source: String::new(),
+        gate: None,
     };
     let refused = coordinator.promotion().promote(request).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::NotFound);

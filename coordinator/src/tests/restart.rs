@@ -172,6 +172,7 @@ async fn a_plan_outlives_a_restart_and_its_trace_reaches_the_readers() {
         plan: planned.summary().plan.clone(),
         why: String::new(),
         source: String::new(),
+        gate: None,
     });
     request
         .metadata_mut()

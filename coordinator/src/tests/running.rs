@@ -195,6 +195,7 @@ impl Running {
             plan: planned.summary().plan.clone(),
             why: "a test".into(),
             source: "0f1e2d".into(),
+            gate: None,
         };
         let response = self.promotion().promote(request).await.unwrap();
         response.into_inner().operation
@@ -215,7 +216,7 @@ impl Running {
                     outcomes.push((outcome.name, outcome.outcome, outcome.detail));
                 }
                 operation_event::Kind::Done(end) => done = Some(end),
-                operation_event::Kind::Progress(_) => {}
+                operation_event::Kind::Progress(_) | operation_event::Kind::Gate(_) => {}
             }
         }
         Watched {

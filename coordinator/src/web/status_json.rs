@@ -18,6 +18,8 @@ struct StatusJson {
     log_size: u64,
     objects: u64,
     names: u64,
+    /// Names that wait at gates.
+    pending_names: u64,
     /// POSIX seconds.
     checkpoint_time: u64,
     stale: bool,
@@ -77,6 +79,7 @@ impl From<&Status> for StatusJson {
             log_size: status.log_size,
             objects: status.objects,
             names: status.names,
+            pending_names: status.pending_names,
             checkpoint_time: status.checkpoint_time,
             stale: status.stale,
             mirrors: mirrors

@@ -66,11 +66,15 @@ impl Chosen {
                     .ok_or_else(|| ChangeError::Unknown(digest.to_string()))?;
                 chosen.objects.insert(ordinal);
             }
-            Choice::Name(name) => match (catalog.name(name), name) {
-                (Some(record), _) => chosen.add(name.clone(), record.ordinal),
-                (None, Name::File(path)) => chosen.repository(catalog, path.as_str()),
-                (None, Name::Tag(..) | Name::Root(..)) => {}
-            },
+            Choice::Name(name) => {
+                let pending = || catalog.pending_name(name).map(|pending| pending.ordinal);
+                let meant = catalog.name(name).map(|record| record.ordinal);
+                match (meant.or_else(pending), name) {
+                    (Some(ordinal), _) => chosen.add(name.clone(), ordinal),
+                    (None, Name::File(path)) => chosen.repository(catalog, path.as_str()),
+                    (None, Name::Tag(..) | Name::Root(..)) => {}
+                }
+            }
             Choice::Below(prefix) => {
                 for (path, record) in catalog.files_below(prefix) {
                     chosen.add(Name::File(path.clone()), record.ordinal);
@@ -82,6 +86,7 @@ impl Chosen {
                 for repository in repositories {
                     chosen.repository(catalog, repository.as_str());
                 }
+                chosen.pending(catalog, |name| name.starts_with(&below));
             }
         }
         if chosen.objects.is_empty() {
@@ -108,6 +113,21 @@ impl Chosen {
         }
         for (digest, record) in catalog.roots(name) {
             self.add(Name::Root(repository.clone(), *digest), record.ordinal);
+        }
+        self.pending(catalog, |other| other == name);
+    }
+
+    /// What will have a name whose repository or path is selected, and is not
+    /// seen by anybody yet.
+    fn pending(&mut self, catalog: &Catalog, selects: impl Fn(&str) -> bool) {
+        for (name, pending) in catalog.pending_names() {
+            let below = match name {
+                Name::Tag(repository, _) | Name::Root(repository, _) => repository.as_str(),
+                Name::File(path) => path.as_str(),
+            };
+            if selects(below) {
+                self.add(name.clone(), pending.ordinal);
+            }
         }
     }
 }

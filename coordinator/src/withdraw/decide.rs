@@ -63,7 +63,7 @@ pub(crate) fn withdrawal(
         if targets.contains(ordinal) {
             continue;
         }
-        let is_needed = catalog.names_of(*ordinal).next().is_some()
+        let is_needed = is_named(catalog, *ordinal)
             || holders
                 .get(ordinal)
                 .is_some_and(|holders| !holders.is_subset(&gone));
@@ -83,7 +83,7 @@ pub(crate) fn withdrawal(
     let above = ancestors(catalog, &gone);
     change
         .reach
-        .extend(above.iter().flat_map(|above| catalog.names_of(*above)));
+        .extend(above.iter().flat_map(|above| names(catalog, *above)));
     Ok(change)
 }
 
@@ -124,7 +124,7 @@ fn refuse_needed(
     holders: &BTreeMap<Ordinal, BTreeSet<Ordinal>>,
 ) -> Result<(), ChangeError> {
     for target in targets {
-        if catalog.names_of(*target).next().is_some() {
+        if is_named(catalog, *target) {
             continue;
         }
         let Some(holders) = holders.get(target) else {
@@ -169,7 +169,7 @@ fn describe(catalog: &Catalog, objects: &BTreeSet<Ordinal>, chosen: &BTreeSet<Na
         };
         change.objects.push(*object.digest());
         change.bytes = change.bytes.saturating_add(object.size());
-        for name in catalog.names_of(*ordinal) {
+        for name in names(catalog, *ordinal) {
             change.reach.insert(name.clone());
             if chosen.contains(&name) {
                 change.names.push(name);
@@ -187,6 +187,16 @@ fn describe(catalog: &Catalog, objects: &BTreeSet<Ordinal>, chosen: &BTreeSet<Na
         .map(|ordinal| digest(catalog, ordinal))
         .collect();
     change
+}
+
+/// What means the object, or will: a pending name is somebody's, too.
+fn names(catalog: &Catalog, ordinal: Ordinal) -> impl Iterator<Item = Name> {
+    let pending = catalog.pending_of(ordinal).cloned();
+    catalog.names_of(ordinal).chain(pending)
+}
+
+fn is_named(catalog: &Catalog, ordinal: Ordinal) -> bool {
+    names(catalog, ordinal).next().is_some()
 }
 
 /// The objects and everything below them.
@@ -243,7 +253,7 @@ fn named(catalog: &Catalog, objects: &BTreeSet<Ordinal>) -> Vec<(Digest, Vec<Nam
     objects
         .iter()
         .map(|ordinal| {
-            let names: BTreeSet<_> = catalog.names_of(*ordinal).collect();
+            let names: BTreeSet<_> = names(catalog, *ordinal).collect();
             let names = names.into_iter().collect();
             (digest(catalog, *ordinal), names)
         })

@@ -45,8 +45,11 @@ pub struct Plan {
     pub set: Vec<Asked>,
     /// Names that mean in production what is asked for already.
     pub unchanged: Vec<Asked>,
+    /// Names that are pending, and will mean what is asked for: they wait at the
+    /// gate of an earlier promotion, and need nothing more.
+    pub waiting: Vec<Asked>,
     /// What a rule forbids, each with `code: why`. The codes are `withdrawn`,
-    /// `immutable-name`, and those of the rules `conflicting-tag`,
+    /// `immutable-name`, `pending-name`, and those of the rules `conflicting-tag`,
     /// `conflicting-hashes` and `colliding-paths`.
     pub refused: Vec<(Asked, String)>,
     /// Names to remove.
@@ -56,7 +59,7 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// Projects that ask, counted per kind.
     pub projects: usize,
-    /// Public names asked for: set, unchanged and refused.
+    /// Public names asked for: set, unchanged, waiting and refused.
     pub entries: usize,
     /// [`Figures::destination_edges`](crate::Figures::destination_edges).
     pub destination_edges: u64,
@@ -65,7 +68,7 @@ pub struct Plan {
 impl Plan {
     /// SHA-256 over the canonical encoding (length-prefixed fields in a fixed
     /// order) of the label `landfall plan 1`, what is set, what is unchanged, what
-    /// is refused and why, and what is removed. Neither findings nor places in
+    /// is refused and why, what is removed, and what waits, if anything does. Neither findings nor places in
     /// manifests are part of it: a comment changes no plan.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -80,6 +83,9 @@ impl Plan {
         canonical.list(&self.removed, |canonical, name| {
             canonical.text(&name.to_string());
         });
+        if !self.waiting.is_empty() {
+            canonical.list(&self.waiting, asked);
+        }
         canonical.finish()
     }
 

@@ -209,25 +209,35 @@ const CONTENTS: [(&str, &[&str]); 4] = [
     ("tree", &["leaf", "stem"]),
 ];
 
-/// One proposal: name, what it is thought to mean, what it is to mean.
-type Move = (usize, Option<usize>, Option<usize>);
+/// One proposal: name, what it is thought to mean, what it is to mean, and
+/// whether at once (0), later (1), after it waited (2), or not after all.
+type Move = (usize, Option<usize>, Option<usize>, u8);
 
-fn proposal((position, (name, expected, becomes)): (u32, Move)) -> Proposal {
+fn proposal((position, (name, expected, becomes, way)): (u32, Move)) -> Proposal {
     let digest = |content: usize| Digest::of(CONTENTS[content].0.as_bytes());
     let change = match becomes {
+        None if way == 1 => Change::RemoveLater,
         None => Change::Remove {
             reason: "gone".into(),
+        },
+        Some(content) if way > 2 => Change::Drop {
+            announced: Some(digest(content)),
+            outcome: "failed",
+            reason: "too late".into(),
         },
         Some(content) => {
             let (root, children) = CONTENTS[content];
             let with_children = CONTENTS
                 .iter()
                 .filter(|(below, _)| children.contains(below) || *below == root);
-            Change::Set {
-                objects: with_children
-                    .map(|(name, children)| object(name, children))
-                    .collect(),
-                copied: false,
+            let objects = with_children
+                .map(|(name, children)| object(name, children))
+                .collect();
+            let copied = false;
+            match way {
+                0 => Change::Set { objects, copied },
+                1 => Change::Announce { objects, copied },
+                _ => Change::Open { objects, copied },
             }
         }
     };
@@ -251,7 +261,7 @@ proptest::proptest! {
     fn whatever_is_composed_can_be_applied(
         rounds in proptest::collection::vec(
             proptest::collection::vec(
-                (0..NAMES.len(), proptest::option::of(0..CONTENTS.len()), proptest::option::of(0..CONTENTS.len())),
+                (0..NAMES.len(), proptest::option::of(0..CONTENTS.len()), proptest::option::of(0..CONTENTS.len()), 0_u8..4),
                 1..8,
             ),
             1..6,
@@ -261,23 +271,175 @@ proptest::proptest! {
         for round in rounds {
             let proposals: Vec<_> = (0..).zip(round).map(proposal).collect();
             let composed = compose(&catalog, &proposals);
-            assert_eq!(composed.decisions.len(), proposals.len());
+            assert!(composed.decisions.len() <= proposals.len());
             let before: Vec<_> = proposals.iter().map(|proposal| meaning_of(&catalog, &proposal.name)).collect();
             commit(&mut catalog, &composed);
             for (proposal, before) in proposals.iter().zip(before) {
                 let after = meaning_of(&catalog, &proposal.name);
                 let mut accepted = composed.decisions.iter().filter(|decision| {
-                    decision.outcome != "refused"
+                    !["refused", "failed"].contains(&decision.outcome)
                         && proposals[decision.position as usize].name == proposal.name
                 });
                 match accepted.next_back().map(|decision| &proposals[decision.position as usize].change) {
-                    None => assert_eq!(after, before),
+                    None | Some(Change::RemoveLater | Change::Drop { .. }) => assert_eq!(after, before),
                     Some(Change::Remove { .. }) => assert_eq!(after, None),
-                    Some(Change::Set { objects, .. }) => {
+                    Some(Change::Set { objects, .. } | Change::Open { objects, .. } | Change::Announce { objects, .. }) => {
                         assert_eq!(after, objects.last().map(|root| root.digest));
                     }
                 }
             }
         }
     }
+}
+
+fn announce(
+    position: u32,
+    name: &str,
+    expected: Option<&str>,
+    objects: &[Arc<Object>],
+) -> Proposal {
+    Proposal {
+        change: Change::Announce {
+            objects: objects.to_vec(),
+            copied: true,
+        },
+        ..set(position, name, expected, objects)
+    }
+}
+
+fn open(position: u32, name: &str, expected: Option<&str>, objects: &[Arc<Object>]) -> Proposal {
+    Proposal {
+        change: Change::Open {
+            objects: objects.to_vec(),
+            copied: true,
+        },
+        ..set(position, name, expected, objects)
+    }
+}
+
+fn give_up(position: u32, name: &str, content: &str) -> Proposal {
+    Proposal {
+        change: Change::Drop {
+            announced: Some(Digest::of(content.as_bytes())),
+            outcome: "failed",
+            reason: "too late".into(),
+        },
+        ..remove(position, name, content)
+    }
+}
+
+#[test]
+fn what_waits_brings_its_content_and_is_decided_when_its_gate_opens() {
+    let mut catalog = Catalog::default();
+    let (layer, image) = (object("layer", &[]), object("image", &["layer"]));
+    let closure = [layer, image];
+    let composed = compose(&catalog, &[announce(0, "r:v1", None, &closure)]);
+    assert_eq!(outcomes(&composed), []);
+    assert!(matches!(composed.entries[2], Entry::NamePending { .. }));
+    commit(&mut catalog, &composed);
+    assert_eq!((catalog.name_count(), catalog.pending_count()), (0, 1));
+    let composed = compose(&catalog, &[open(0, "r:v1", None, &closure)]);
+    assert_eq!(outcomes(&composed), [(0, "copied", "")]);
+    assert_eq!(composed.entries.len(), 1, "no content again");
+    commit(&mut catalog, &composed);
+    assert_eq!((catalog.name_count(), catalog.pending_count()), (1, 0));
+}
+
+#[test]
+fn what_cannot_be_set_when_the_gate_opens_is_dropped_and_holds_up_no_other() {
+    let mut catalog = Catalog::default();
+    let [a, b, c] = ["a", "b", "c"].map(|content| [object(content, &[])]);
+    promote(&mut catalog, &[set(0, "f/moved", None, &a)]);
+    let waiting = [
+        announce(0, "f/moved", Some("a"), &b),
+        announce(1, "f/bad", None, &c),
+        announce(2, "f/good", None, &b),
+    ];
+    promote(&mut catalog, &waiting);
+    let removed = compose(&catalog, &[remove(0, "f/moved", "a")]);
+    commit(&mut catalog, &removed);
+    let withdrawn = Composed {
+        entries: vec![Entry::Withdrawn {
+            digest: c[0].digest,
+            reason: "CVE".into(),
+        }],
+        ..Composed::default()
+    };
+    commit(&mut catalog, &withdrawn);
+    let opening = [
+        open(0, "f/moved", Some("a"), &b),
+        open(1, "f/bad", None, &c),
+        open(2, "f/good", None, &b),
+    ];
+    let composed = compose(&catalog, &opening);
+    let seen = outcomes(&composed);
+    assert_eq!(
+        (seen[0].1, seen[1].1, seen[2].1),
+        ("refused", "refused", "copied")
+    );
+    assert!(seen[0].2.contains("moved since"), "{seen:?}");
+    assert!(seen[1].2.contains("is withdrawn: CVE"), "{seen:?}");
+    commit(&mut catalog, &composed);
+    assert_eq!(catalog.pending_count(), 0);
+    assert!(catalog.file("f/good").is_some() && catalog.file("f/bad").is_none());
+    // Decided by now: a second time nothing happens.
+    let composed = compose(&catalog, &[open(1, "f/bad", None, &c)]);
+    assert!(composed.entries.is_empty());
+    assert_eq!(outcomes(&composed)[0].1, "refused");
+}
+
+#[test]
+fn nobody_sets_or_announces_a_name_that_waits_or_what_collides_with_it() {
+    let mut catalog = Catalog::default();
+    let [a, b] = ["a", "b"].map(|content| [object(content, &[])]);
+    promote(&mut catalog, &[announce(0, "x/y", None, &a)]);
+    for proposal in [
+        set(0, "x/y", None, &b),
+        set(0, "x/y", None, &a),
+        announce(0, "x/y", None, &a),
+        announce(0, "x/y", None, &b),
+        set(0, "x", None, &b),
+        set(0, "x/y/z", None, &b),
+        announce(0, "x/y/z", None, &b),
+    ] {
+        let composed = compose(&catalog, std::slice::from_ref(&proposal));
+        let seen = outcomes(&composed);
+        assert_eq!(seen[0].1, "refused", "{proposal:?}");
+        assert!(seen[0].2.contains("at the gate of another"), "{seen:?}");
+        assert!(composed.entries.is_empty());
+    }
+}
+
+#[test]
+fn what_is_given_up_is_dropped_once_and_removals_go_with_it() {
+    let mut catalog = Catalog::default();
+    let [a, b] = ["a", "b"].map(|content| [object(content, &[])]);
+    promote(&mut catalog, &[set(0, "old", None, &a)]);
+    // The folder's place is free when its file has gone.
+    let later = Proposal {
+        change: Change::RemoveLater,
+        ..remove(1, "old", "a")
+    };
+    let composed = compose(&catalog, &[announce(0, "old/new", None, &b), later]);
+    assert_eq!(outcomes(&composed), []);
+    commit(&mut catalog, &composed);
+    assert!(catalog.file("old").is_some());
+    let kept = Proposal {
+        change: Change::Drop {
+            announced: None,
+            outcome: "failed",
+            reason: "too late".into(),
+        },
+        ..remove(1, "old", "a")
+    };
+    let composed = compose(&catalog, &[give_up(0, "old/new", "b"), kept.clone()]);
+    assert_eq!(
+        outcomes(&composed),
+        [(0, "failed", "too late"), (1, "failed", "too late")]
+    );
+    commit(&mut catalog, &composed);
+    assert_eq!(catalog.pending_count(), 0);
+    assert!(catalog.file("old").is_some());
+    let again = compose(&catalog, &[give_up(0, "old/new", "b")]);
+    assert!(again.entries.is_empty());
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
-use landfall_catalog::Digest;
+use landfall_catalog::{Digest, Name};
 use landfall_runtime::telemetry;
 use tokio::sync::{mpsc, watch};
 
@@ -12,7 +12,7 @@ use super::{Inner, OperationError, Progress};
 use crate::promote::compose::{Change, Proposal, compose};
 use crate::promote::execute::{Missed, Placed};
 use crate::promote::orders::{Order, OrderState, Orders};
-use crate::publish::{Author, Draft, OperationRow};
+use crate::publish::{After, Author, Draft, OperationRow};
 use crate::state::operations::{self as rows, Decision, EntryRow};
 
 /// Entries that are recorded in one transaction.
@@ -28,16 +28,39 @@ impl Inner {
         orders: Orders,
         feed: &watch::Sender<Progress>,
     ) -> Result<(), OperationError> {
-        let Ok(_slot) = self.slots.acquire().await else {
+        let Some(gate) = self.gate_of(operation.sequence).await? else {
+            let proposals = self.bring(&operation, &orders, feed, false).await?;
+            let revision = self
+                .commit(&operation, &orders, proposals, After::Ends)
+                .await?;
+            self.executor.follow(&self.catalog, &orders).await;
+            tracing::info!(revision, "operation finished");
             return Ok(());
         };
+        if gate.announced.is_none() {
+            let proposals = self.bring(&operation, &orders, feed, true).await?;
+            let after = After::Waits {
+                timeout: gate.terms.timeout,
+            };
+            let revision = self.commit(&operation, &orders, proposals, after).await?;
+            tracing::info!(revision, "content recorded; its names wait at the gate");
+        }
+        self.pass(&operation, &orders, feed).await
+    }
+
+    /// Brings the content of every entry that is not decided to the origin; gives
+    /// what there is to commit. With a gate, names only wait after that.
+    async fn bring(
+        &self,
+        operation: &rows::Operation,
+        orders: &Orders,
+        feed: &watch::Sender<Progress>,
+        gated: bool,
+    ) -> Result<Vec<Proposal>, OperationError> {
+        // Closed only with the program.
+        let _slot = self.slots.acquire().await;
         let sequence = operation.sequence;
-        let entries = self
-            .state
-            .read("read an operation's entries", move |connection| {
-                rows::entries(connection, sequence)
-            })
-            .await?;
+        let entries = self.entries_of(sequence).await?;
         let undecided: Vec<_> = entries
             .iter()
             .filter(|entry| entry.outcome.is_none())
@@ -45,43 +68,57 @@ impl Inner {
         feed.send_modify(|progress| {
             progress.entries_total = entries.len() as u64;
             progress.entries_done = (entries.len() - undecided.len()) as u64;
-            progress.bytes_total = bytes_of(&orders, &undecided);
+            progress.bytes_total = bytes_of(orders, &undecided);
         });
-        self.decide_hopeless(sequence, &orders, &undecided, feed)
+        self.decide_hopeless(sequence, orders, &undecided, feed)
             .await?;
-        let placed = self.place_all(sequence, &orders, &undecided, feed).await?;
+        let placed = self
+            .place_all(sequence, orders, &undecided, feed, gated)
+            .await?;
         let removals = undecided.iter().filter_map(|entry| {
-            let index = (entry.position as usize).checked_sub(orders.entries.len())?;
-            let (name, digest) = orders.removals.get(index)?;
+            let (name, digest) = removal(orders, entry)?;
             Some(Proposal {
                 position: entry.position,
                 name: name.clone(),
                 expected: Some(*digest),
-                change: Change::Remove {
-                    reason: "not in the manifests any more".into(),
+                change: match gated {
+                    true => Change::RemoveLater,
+                    false => remove(),
                 },
             })
         });
-        let proposals: Vec<_> = placed.into_iter().chain(removals).collect();
+        Ok(placed.into_iter().chain(removals).collect())
+    }
+
+    /// Makes `proposals` a revision; gives its number, or 0 if nothing changed.
+    pub(super) async fn commit(
+        &self,
+        operation: &rows::Operation,
+        orders: &Orders,
+        proposals: Vec<Proposal>,
+        after: After,
+    ) -> Result<u64, OperationError> {
+        let start = operation.start.clone();
         let committed = self
             .ledger
             .commit(Draft {
                 compose: Box::new(move |catalog| compose(catalog, &proposals)),
-                operation: OperationRow::Started(sequence),
+                operation: OperationRow::Started(operation.sequence),
                 unchanged: orders.unchanged,
-                author: Author {
-                    who: operation.start.who,
-                    why: operation.start.why,
-                    source: operation.start.source,
-                    plan: operation.start.plan,
-                    operation: operation.start.id,
-                    trace_parent: telemetry::trace_parent().unwrap_or(operation.start.trace_parent),
-                },
+                author: author(start),
+                after,
             })
             .await?;
-        self.executor.follow(&self.catalog, &orders).await;
-        tracing::info!(revision = committed, "operation finished");
-        Ok(())
+        Ok(committed)
+    }
+
+    pub(super) async fn entries_of(&self, operation: i64) -> Result<Vec<EntryRow>, OperationError> {
+        Ok(self
+            .state
+            .read("read an operation's entries", move |connection| {
+                rows::entries(connection, operation)
+            })
+            .await?)
     }
 
     /// Entries that the plan itself says cannot arrive.
@@ -120,6 +157,7 @@ impl Inner {
         orders: &Orders,
         undecided: &[&EntryRow],
         feed: &watch::Sender<Progress>,
+        gated: bool,
     ) -> Result<Vec<Proposal>, OperationError> {
         // An object that several entries need is counted for the first of them.
         let done = Mutex::new((0, HashMap::new()));
@@ -135,7 +173,8 @@ impl Inner {
             .iter()
             .filter_map(|entry| {
                 let order = orders.entries.get(entry.position as usize)?;
-                (order.state == OrderState::Execute).then(|| self.place(entry, order, &count))
+                (order.state == OrderState::Execute)
+                    .then(|| self.place(entry, order, &count, gated))
             })
             .collect();
         // Recorded beside the copying, together with what ended meanwhile: a
@@ -155,7 +194,8 @@ impl Inner {
             let mut proposals = Vec::new();
             let mut batch = Vec::new();
             while ended.recv_many(&mut batch, RECORDED_TOGETHER).await > 0 {
-                proposals.extend(self.record(operation, batch.drain(..), feed).await?);
+                let ended = batch.drain(..);
+                proposals.extend(self.record(operation, ended, feed, gated).await?);
             }
             Ok::<_, OperationError>(proposals)
         };
@@ -172,6 +212,7 @@ impl Inner {
         operation: i64,
         ended: impl Iterator<Item = PlacedEntry<'_>>,
         feed: &watch::Sender<Progress>,
+        gated: bool,
     ) -> Result<Vec<Proposal>, OperationError> {
         let (mut proposals, mut staged, mut decisions) = (Vec::new(), Vec::new(), Vec::new());
         for (entry, order, result) in ended {
@@ -184,7 +225,10 @@ impl Inner {
                         position: entry.position,
                         name: order.name.clone(),
                         expected: order.replaces,
-                        change: Change::Set { objects, copied },
+                        change: match gated {
+                            true => Change::Announce { objects, copied },
+                            false => Change::Set { objects, copied },
+                        },
                     });
                 }
                 Err(missed) => {
@@ -216,6 +260,7 @@ impl Inner {
         entry: &'a EntryRow,
         order: &'a Order,
         count: &(impl Fn(&Digest, u64) + Send + Sync),
+        gated: bool,
     ) -> PlacedEntry<'a> {
         // What was withdrawn since the plan was made is not even copied.
         let withdrawn = self.catalog.read(|catalog| {
@@ -226,7 +271,11 @@ impl Inner {
         });
         let placed = match withdrawn {
             Some(why) => Err(Missed::Refused(why)),
-            None => self.executor.place(order, count).await,
+            None => match self.executor.place(order, count).await {
+                // A store that is served by others shows no name before its time.
+                Ok(placed) if !gated => self.executor.publish(order).await.map(|()| placed),
+                placed => placed,
+            },
         };
         (entry, order, placed)
     }
@@ -280,6 +329,29 @@ impl Inner {
 
     pub(super) fn feeds(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Progress>>> {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an entry is to remove, and what that means now.
+pub(super) fn removal<'a>(orders: &'a Orders, entry: &EntryRow) -> Option<&'a (Name, Digest)> {
+    let index = (entry.position as usize).checked_sub(orders.entries.len())?;
+    orders.removals.get(index)
+}
+
+pub(super) fn remove() -> Change {
+    Change::Remove {
+        reason: "not in the manifests any more".into(),
+    }
+}
+
+pub(super) fn author(start: rows::Start) -> Author {
+    Author {
+        who: start.who,
+        why: start.why,
+        source: start.source,
+        plan: start.plan,
+        operation: start.id,
+        trace_parent: telemetry::trace_parent().unwrap_or(start.trace_parent),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Each name asked for: to set, unchanged, or refused.
+//! Each name asked for: to set, unchanged, waiting, or refused.
 
 use std::collections::HashSet;
 
@@ -15,6 +15,8 @@ use crate::rules::{self, Rule};
 enum Decision {
     Set,
     Unchanged,
+    /// It is pending already.
+    Waits,
     Refused(String),
     /// Refused for what other manifests ask: worth a finding.
     Contradicts(&'static Rule, String),
@@ -39,6 +41,7 @@ pub(super) fn decide(
         match decision {
             Decision::Set => plan.set.push(asked),
             Decision::Unchanged => plan.unchanged.push(asked),
+            Decision::Waits => plan.waiting.push(asked),
             Decision::Refused(why) => plan.refused.push((asked, why)),
             Decision::Contradicts(rule, why) => {
                 findings.push(contradiction(&asked, rule, why.clone()));
@@ -71,6 +74,14 @@ fn judge(asked: &Asked, rivals: &[Asked], catalog: &Catalog, options: &PlanOptio
         );
         return Decision::Contradicts(rule, why);
     }
+    if let Some(pending) = pending(catalog, &asked.name) {
+        return match pending == asked.digest {
+            true => Decision::Waits,
+            false => Decision::Refused(format!(
+                "pending-name: it waits at the gate of an earlier promotion, and will mean {pending}; open that gate or give it up first"
+            )),
+        };
+    }
     match current {
         Some(current) if !asked.mutable && !options.allow_tag_moves => {
             Decision::Refused(format!("immutable-name: it means {current} in production"))
@@ -95,9 +106,18 @@ pub(super) fn current(catalog: &Catalog, name: &Name) -> Option<Digest> {
     Some(*object.digest())
 }
 
+/// What a pending name will mean in production.
+fn pending(catalog: &Catalog, name: &Name) -> Option<Digest> {
+    let object = catalog.object(catalog.pending_name(name)?.ordinal)?;
+    Some(*object.digest())
+}
+
 fn colliding(catalog: &Catalog, name: &Name) -> Option<FilePath> {
     match name {
-        Name::File(path) => catalog.colliding_file(path),
+        Name::File(path) => {
+            let pending = || catalog.colliding_pending_file(path).cloned();
+            catalog.colliding_file(path).or_else(pending)
+        }
         Name::Tag(..) | Name::Root(..) => None,
     }
 }
@@ -107,7 +127,9 @@ fn colliding(catalog: &Catalog, name: &Name) -> Option<FilePath> {
 fn refuse_files_that_are_folders(claims: &[Asked], decisions: &mut [Decision]) {
     let mut folders: HashSet<&str> = HashSet::new();
     for (asked, decision) in claims.iter().zip(&*decisions) {
-        if let (Name::File(path), Decision::Set | Decision::Unchanged) = (&asked.name, decision) {
+        if let (Name::File(path), Decision::Set | Decision::Unchanged | Decision::Waits) =
+            (&asked.name, decision)
+        {
             folders.extend(path.folders());
         }
     }
