@@ -3,6 +3,7 @@
 mod bucket_origin;
 mod channels;
 mod demo;
+mod gate;
 mod generate;
 mod life;
 mod log;

@@ -1,6 +1,7 @@
 //! The command line, as DESIGN writes it and `--help` prints it. A file for each
 //! family of commands; what families share is in `shared`.
 
+mod gate;
 mod log;
 mod look;
 mod manifest;
@@ -13,6 +14,7 @@ mod withdrawal;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use gate::*;
 pub(crate) use log::*;
 pub(crate) use look::*;
 pub(crate) use manifest::*;
@@ -61,6 +63,9 @@ pub(crate) enum Command {
     /// API tokens: who may promote what.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Names that wait until mirrors have their content.
+    #[command(subcommand)]
+    Gate(GateCommand),
     /// Plans the way back to how names were after a revision, and with --confirm goes it.
     Revert(RevertArgs),
     /// Waits until enough mirrors have the names of a revision.

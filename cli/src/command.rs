@@ -3,6 +3,7 @@
 pub(crate) mod change;
 pub(crate) mod explain;
 pub(crate) mod findings;
+pub(crate) mod gate;
 pub(crate) mod generate;
 pub(crate) mod history;
 pub(crate) mod log;

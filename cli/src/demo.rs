@@ -27,7 +27,7 @@ use landfall_runtime::{
 };
 
 use crate::{
-    args::{AcknowledgedArgs, ChangeArgs, CoordinatorArgs, DemoArgs, PromoteArgs},
+    args::{AcknowledgedArgs, ChangeArgs, CoordinatorArgs, DemoArgs, GateArgs, PromoteArgs},
     command::promote,
     connect,
     failure::{Failure, Verdict},
@@ -259,6 +259,7 @@ async fn promoted(
         },
         confirm: Some(String::new()),
         changes: ChangeArgs::default(),
+        gate: GateArgs::default(),
         known: AcknowledgedArgs::default(),
         strict: true,
         why: format!("landfall {} is released", staged.tag),

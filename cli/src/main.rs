@@ -49,8 +49,8 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<Verdict, Failure> {
     use command::{
-        explain, generate, history, log, plan, project, promote, reconcile, revert, run, status,
-        token, validate, wait, withdraw,
+        explain, gate, generate, history, log, plan, project, promote, reconcile, revert, run,
+        status, token, validate, wait, withdraw,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -64,6 +64,7 @@ async fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Manifest(command) => generate::run(command).await,
         Command::Project(command) => project::run(command).await,
         Command::Token(command) => token::run(command).await,
+        Command::Gate(command) => gate::run(command).await,
         Command::Revert(args) => revert::run(args).await,
         Command::Wait(args) => wait::run(args).await,
         Command::Withdraw(args) => withdraw::withdraw(args).await,

@@ -4,7 +4,8 @@
 //! A walk through it: `grpc/promotion` receives manifests; `promote/plan` makes
 //! a plan of them and `promote/resolve` looks at staging; confirmed, the plan is
 //! an operation (`promote/operation`) that copies (`promote/execute`) and ends in
-//! one revision (`promote/compose`, `publish`). `grpc/fleet` holds the agents'
+//! one revision (`promote/compose`, `publish`), or with a gate (`promote/gate`,
+//! `promote/operation/gate`) in two. `grpc/fleet` holds the agents'
 //! sessions, `fleet` what they report, `grpc/routing` tells redirectors, and `web`
 //! serves the log, the origin and the state of the whole.
 //!
@@ -22,7 +23,7 @@
 //!
 //! # Deliberately absent
 //!
-//! Identity (only loopback is served; there, tokens limit who uses them), gates, audits,
+//! Identity (only loopback is served; there, tokens limit who uses them), audits,
 //! leases and directives for agents, state engines other than `SQLite`, origins
 //! other than a folder. None of them is half there.
 

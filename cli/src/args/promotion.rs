@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{AcknowledgedArgs, ChangeArgs, CoordinatorArgs};
+use super::{AcknowledgedArgs, ChangeArgs, CoordinatorArgs, GateArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
@@ -37,6 +37,8 @@ pub(crate) struct PromoteArgs {
     pub(crate) confirm: Option<String>,
     #[command(flatten)]
     pub(crate) changes: ChangeArgs,
+    #[command(flatten)]
+    pub(crate) gate: GateArgs,
     /// Fails on any finding instead of quarantining entries.
     #[arg(long)]
     pub(crate) strict: bool,

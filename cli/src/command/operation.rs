@@ -8,6 +8,7 @@ use landfall_proto::v1::{self, operation_event, promotion_client::PromotionClien
 use landfall_runtime::{Clock, SystemClock, telemetry};
 use serde_json::json;
 
+use super::gate;
 use crate::{
     connect,
     failure::Failure,
@@ -55,7 +56,27 @@ pub(crate) async fn execute(
         .map_err(|status| connect::refused(coordinator, &status))?
         .into_inner()
         .operation;
-    let done = follow(client, coordinator, operation, telling).await?;
+    follow(client, coordinator, operation, telling, AtGate::Leaves).await
+}
+
+/// What a follower does when names have waited too long and go on waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtGate {
+    /// Says what can be done, and fails.
+    Leaves,
+    /// Goes on waiting.
+    Stays,
+}
+
+/// Follows an operation to its end.
+pub(crate) async fn follow(
+    client: &mut PromotionClient<connect::Connection>,
+    coordinator: &str,
+    operation: String,
+    telling: Telling<'_>,
+    at_gate: AtGate,
+) -> Result<v1::OperationDone, Failure> {
+    let done = follow_to_end(client, coordinator, operation, telling, at_gate).await?;
     if done.error.is_empty() {
         return Ok(done);
     }
@@ -67,13 +88,14 @@ pub(crate) async fn execute(
 
 /// Follows an operation to its end. A broken stream is taken up again: the
 /// operation goes on without us.
-async fn follow(
+async fn follow_to_end(
     client: &mut PromotionClient<connect::Connection>,
     coordinator: &str,
     operation: String,
     mut telling: Telling<'_>,
+    at_gate: AtGate,
 ) -> Result<v1::OperationDone, Failure> {
-    let mut told: BTreeMap<String, String> = BTreeMap::new();
+    let mut told = Told::default();
     let mut progress = Progress::new("copying", true);
     let mut backoff = landfall_runtime::retry::Backoff::for_reconnects();
     let started = SystemClock.now();
@@ -90,10 +112,22 @@ async fn follow(
                     match events.next().await {
                         Some(Ok(event)) => {
                             last_sign = SystemClock.now();
+                            let held = match &event.kind {
+                                Some(operation_event::Kind::Gate(gate)) if gate.held => {
+                                    Some(gate::regions(gate))
+                                }
+                                Some(_) | None => None,
+                            };
                             if let Some(done) = tell(event, &mut telling, &mut told, &mut progress)?
                             {
                                 progress.finish();
                                 return Ok(done);
+                            }
+                            if let Some(regions) = held
+                                && at_gate == AtGate::Leaves
+                            {
+                                progress.finish();
+                                return Err(gate::held(&operation, &regions));
                             }
                         }
                         Some(Err(status)) => break status,
@@ -119,19 +153,27 @@ async fn follow(
 /// How long a coordinator may be away while its operation is followed.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// What was told: after a reconnect the stream begins anew.
+#[derive(Debug, Default)]
+struct Told {
+    /// Outcomes by name.
+    outcomes: BTreeMap<String, String>,
+    gate: Option<v1::GateProgress>,
+}
+
 /// Shows one event; returns the last one.
 fn tell(
     event: v1::OperationEvent,
     telling: &mut Telling<'_>,
-    told: &mut BTreeMap<String, String>,
+    told: &mut Told,
     progress: &mut Progress,
 ) -> Result<Option<v1::OperationDone>, Failure> {
     match event.kind {
         Some(operation_event::Kind::Outcome(outcome)) => {
-            // After a reconnect the stream begins anew.
-            if told.insert(outcome.name.clone(), outcome.outcome.clone())
-                == Some(outcome.outcome.clone())
-            {
+            let before = told
+                .outcomes
+                .insert(outcome.name.clone(), outcome.outcome.clone());
+            if before.as_ref() == Some(&outcome.outcome) {
                 return Ok(None);
             }
             let is_fine = matches!(outcome.outcome.as_str(), "present" | "copied");
@@ -158,13 +200,25 @@ fn tell(
                     "entries_total": now.entries_total}))?;
             }
         }
+        Some(operation_event::Kind::Gate(gate)) => {
+            if told.gate.as_ref() == Some(&gate) {
+                return Ok(None);
+            }
+            match telling {
+                Telling::Programs => output::json(&gate::event(&gate))?,
+                Telling::People => progress.note(&gate::line(&gate)),
+                Telling::Nobody(_) => {}
+            }
+            told.gate = Some(gate);
+        }
         Some(operation_event::Kind::Done(done)) => {
             match telling {
                 Telling::Programs => {
                     output::json(&json!({"event": "done", "operation": done.operation,
                         "revision": done.revision, "present": done.present, "copied": done.copied,
                         "lost": done.lost, "refused": done.refused, "failed": done.failed,
-                        "removed": done.removed, "error": done.error}))?;
+                        "removed": done.removed, "error": done.error,
+                        "content_revision": done.content_revision, "gate": done.gate}))?;
                 }
                 Telling::People => output::line(format!(
                     "operation {}: {} copied, {} present, {} removed, {} lost, {} refused, {} failed; {}",
@@ -175,11 +229,7 @@ fn tell(
                     done.lost,
                     done.refused,
                     done.failed,
-                    if done.revision == 0 {
-                        "nothing new to publish".to_owned()
-                    } else {
-                        format!("published as revision {}", done.revision)
-                    }
+                    published(&done)
                 ))?,
                 Telling::Nobody(_) => {}
             }
@@ -188,4 +238,16 @@ fn tell(
         None => {}
     }
     Ok(None)
+}
+
+fn published(done: &v1::OperationDone) -> String {
+    let (content, names) = (done.content_revision, done.revision);
+    match (done.gate.as_str(), names) {
+        ("given-up", _) => format!("given up; revision {content} has the content, and no names"),
+        (_, 0) => "nothing new to publish".to_owned(),
+        ("opened", _) if content > 0 => {
+            format!("content published as revision {content}, names as revision {names}")
+        }
+        (_, _) => format!("published as revision {names}"),
+    }
 }

@@ -65,6 +65,7 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
         plan: resolved.summary.plan.clone(),
         why: args.why.clone(),
         source: args.source.clone().unwrap_or_else(|| commit_id(&args.dir)),
+        gate: args.gate.terms(),
     };
     let done =
         operation::execute(&mut client, coordinator, request, Telling::of(args.json)).await?;
@@ -217,7 +218,10 @@ pub(crate) fn text(resolved: &Resolved, digest: &Digest, known: &Known) -> Strin
             .or_default();
         *count += 1;
         *bytes += entry.bytes_to_copy;
-        if matches!(entry.state.as_str(), "lost" | "refused" | "remove") {
+        if matches!(
+            entry.state.as_str(),
+            "lost" | "refused" | "remove" | "pending"
+        ) {
             lines.push(format!("{}: {}: {}", entry.state, entry.name, entry.detail));
         }
     }

@@ -54,6 +54,7 @@ pub(crate) async fn run(args: RevertArgs) -> Result<Verdict, Failure> {
         plan: resolved.summary.plan.clone(),
         why: why.collect::<Vec<_>>().join(": "),
         source: String::new(),
+        gate: None,
     };
     let done =
         operation::execute(&mut client, coordinator, request, Telling::of(args.json)).await?;

@@ -18,6 +18,8 @@ pub(crate) struct Status {
     log_size: u64,
     objects: u64,
     names: u64,
+    /// Names that wait at gates.
+    pending_names: u64,
     checkpoint_time: u64,
     stale: bool,
     mirrors: Vec<MirrorStatus>,
@@ -137,6 +139,7 @@ impl From<v1::ListMirrorsResponse> for Status {
             log_size: response.log_size,
             objects: response.objects,
             names: response.names,
+            pending_names: response.pending_names,
             checkpoint_time: response.checkpoint_time,
             stale: response.stale,
             mirrors: response.mirrors.into_iter().map(From::from).collect(),
@@ -226,11 +229,15 @@ impl Status {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "{}  revision {}  {} objects  {} names  log of {} entries\ncheckpoint of {}{}\n\n",
+            "{}  revision {}  {} objects  {} names{}  log of {} entries\ncheckpoint of {}{}\n\n",
             self.name,
             self.revision,
             self.objects,
             self.names,
+            match self.pending_names {
+                0 => String::new(),
+                waiting => format!(" and {waiting} at gates"),
+            },
             self.log_size,
             output::time(self.checkpoint_time),
             if self.stale { "  STALE" } else { "" },

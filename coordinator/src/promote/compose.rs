@@ -336,7 +336,8 @@ impl Draft<'_> {
         if let Some(other) = self.catalog.colliding_file(path) {
             let name = Name::File(other);
             let has_gone = matches!(self.names.get(&name), Some(None));
-            if !has_gone && !(way == Way::Announce && self.leaving.contains(&name)) {
+            let will_have_gone = way == Way::Announce && self.leaving.contains(&name);
+            if !has_gone && !will_have_gone {
                 return Err(collides(&name.to_string()));
             }
         }

@@ -232,6 +232,7 @@ impl Planner {
                 state: "pending",
                 detail: detail.clone(),
                 bytes_to_copy: 0,
+                unread: false,
             }));
         }
         Ok(planned)

@@ -165,6 +165,7 @@ pub(super) async fn look(
             plan: summary.plan.clone(),
             why: args.why.clone(),
             source: source.clone(),
+            gate: None,
         };
         let mut amiss = Vec::new();
         let telling = Telling::Nobody(&mut amiss);

@@ -432,7 +432,7 @@ fn what_is_given_up_is_dropped_once_and_removals_go_with_it() {
         },
         ..remove(1, "old", "a")
     };
-    let composed = compose(&catalog, &[give_up(0, "old/new", "b"), kept.clone()]);
+    let composed = compose(&catalog, &[give_up(0, "old/new", "b"), kept]);
     assert_eq!(
         outcomes(&composed),
         [(0, "failed", "too late"), (1, "failed", "too late")]
