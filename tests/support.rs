@@ -100,6 +100,14 @@ pub(crate) fn stdout(command: &mut Command) -> String {
         .to_owned()
 }
 
+/// What git prints in a checkout, in which somebody works.
+#[track_caller]
+pub(crate) fn git(dir: &Path, arguments: &[&str]) -> String {
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+    let mut command = Command::new("git");
+    stdout(command.arg("-C").arg(dir).args(identity).args(arguments))
+}
+
 /// `sha256:<hex>` of a file, computed by a program that is not ours.
 #[track_caller]
 pub(crate) fn sha256sum(path: &Path) -> String {

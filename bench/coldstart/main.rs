@@ -19,15 +19,13 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use landfall_bench::{Measured, peak_memory_bytes, timed};
+use landfall_bench::{Measured, Outcome, peak_memory_bytes, timed};
 use landfall_catalog::{Hasher, LogSigner, TILE_WIDTH, TilePath};
 use landfall_log::{LogDisk, load_catalog};
 
 /// As in the one binary, so that its memory is measured.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Objects of the log, unless the command line says otherwise.
 const OBJECTS: u32 = 1_000_000;

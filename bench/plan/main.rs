@@ -17,15 +17,13 @@ use std::error::Error;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use landfall_bench::{Measured, peak_memory_bytes, timed, tree};
+use landfall_bench::{Measured, Outcome, peak_memory_bytes, timed, tree};
 use landfall_catalog::{Catalog, Hasher};
 use landfall_promotion::{Plan, PlanOptions, Tree, parse, plan};
 
 /// As in the one binary, so that its memory is measured.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Measurements of each step; the fastest counts.
 const ROUNDS: usize = 3;

@@ -15,11 +15,10 @@ mod programs;
 mod registry;
 mod replica;
 
-use std::error::Error;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use landfall_bench::{timed, tree};
+use landfall_bench::{Outcome, timed, tree};
 use landfall_runtime::dial::http_client;
 use landfall_runtime::install_crypto;
 
@@ -31,8 +30,6 @@ use replica::Replica;
 const SAMPLE: usize = 6_000;
 /// Downloads of the limit at a time.
 const DOWNLOADS: usize = 32;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// How much of the tree is taken.
 #[derive(Clone, Copy)]

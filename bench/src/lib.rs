@@ -6,6 +6,7 @@
 
 pub mod tree;
 
+use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -13,6 +14,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use landfall_runtime::{Clock as _, SystemClock};
+
+/// What a step of a benchmark comes to.
+pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Runs `work` and tells how long it took.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {

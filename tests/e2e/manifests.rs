@@ -5,7 +5,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -14,14 +13,11 @@ use tempfile::TempDir;
 use crate::support::{
     cluster::{Cluster, Setup},
     content::{Layout, Manifests, PROJECT},
-    finish, ok,
+    finish, git, ok,
     peers::Registry,
     process::landfall,
+    stdout,
 };
-
-/// Generous, because this is an unoptimised build on a busy machine; the figures
-/// of `bench/run plan` are the ones that count.
-const LIMIT: Duration = Duration::from_secs(10);
 
 fn shared(below: &str) -> Option<PathBuf> {
     let root = std::env::var_os("LANDFALL_SHARED").map_or_else(
@@ -41,9 +37,7 @@ fn shared(below: &str) -> Option<PathBuf> {
 }
 
 fn json(arguments: &[&str], dir: &Path) -> (Option<i32>, Value) {
-    let begun = Instant::now();
     let output = finish(landfall().args(arguments).arg("--json").arg(dir));
-    assert!(begun.elapsed() < LIMIT, "took {:?}", begun.elapsed());
     let value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
         panic!(
             "{error}: {}{}",
@@ -242,6 +236,72 @@ fn a_tree_that_looks_like_it_is_validated_whole_and_one_bad_entry_is_quarantined
     );
 }
 
+/// Writes so many projects of 200 rows each.
+fn write_projects(root: &Path, projects: usize) {
+    for project in 0..projects {
+        let mut images = String::new();
+        for image in 0..20 {
+            images.push_str(&format!("- name: image-{image}\n  dmap:\n"));
+            for row in 0..10 {
+                let digest =
+                    landfall_catalog::Digest::of(format!("{project} {image} {row}").as_bytes());
+                images.push_str(&format!("    \"{digest}\": [\"v{row}\"]\n"));
+            }
+        }
+        let registries = format!(
+            "registries:\n- name: gcr.io/k8s-staging-p{project}\n  src: true\n- name: eu.example/prod/p{project}\n"
+        );
+        for (half, file, text) in [
+            ("manifests", "promoter-manifest.yaml", registries),
+            ("images", "images.yaml", images),
+        ] {
+            let folder = root.join(half).join(format!("p{project}"));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(file), text).unwrap();
+        }
+    }
+}
+
+/// Seconds that a command was on a processor, which a busy machine does not
+/// lengthen: what `times` of a shell says of its children.
+fn processor_seconds(arguments: &[&str], dir: &Path) -> f64 {
+    let program = landfall().get_program().to_owned();
+    let told = stdout(
+        Command::new("sh")
+            .env_remove("LANDFALL_COORDINATOR")
+            .args(["-c", "\"$@\" > /dev/null && times", "sh"])
+            .arg(program)
+            .args(arguments)
+            .arg(dir),
+    );
+    let children = told.lines().last().unwrap_or_default().split_whitespace();
+    children
+        .map(|time| {
+            let (minutes, seconds) = time.trim_end_matches('s').split_once('m').unwrap();
+            60.0 * minutes.parse::<f64>().unwrap() + seconds.parse::<f64>().unwrap()
+        })
+        .sum()
+}
+
+/// How long it takes in figures is for `bench/run plan`, where nothing else runs.
+#[test]
+fn five_times_the_manifests_cost_about_five_times_the_work() {
+    let (once, five) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    write_projects(once.path(), 20);
+    write_projects(five.path(), 100);
+    let (_, found) = json(&["validate"], five.path());
+    assert_eq!(found["digest_rows"], 20_000, "{found}");
+    for arguments in [&["validate"][..], &["plan"]] {
+        let first = processor_seconds(arguments, once.path());
+        let more = processor_seconds(arguments, five.path());
+        // What grew with the square would take 25 times as long.
+        assert!(
+            more < 10.0 * first.max(0.05),
+            "{arguments:?}: {first} s, then {more} s"
+        );
+    }
+}
+
 #[test]
 fn wrong_use_says_what_to_do_and_exits_2() {
     let empty = TempDir::new().unwrap();
@@ -294,7 +354,7 @@ fn findings_are_written_for_code_review_with_paths_from_the_top_of_the_checkout(
     let top = checkout.path();
     let mut manifests = Manifests::new(&top.join("k8s.io"));
     manifests.image("bad", "sha256:23eb4b17", "v1");
-    ok(Command::new("git").arg("-C").arg(top).args(["init", "-q"]));
+    git(top, &["init", "-q"]);
     let file = top.join("out.sarif");
     let arguments = ["validate", "--sarif", file.to_str().unwrap()];
     assert_eq!(json(&arguments, &manifests.dir).0, Some(1));
@@ -346,14 +406,7 @@ fn a_project_in_one_file_is_validated_and_planned() {
 fn a_change_of_both_halves_is_refused_whatever_is_acknowledged() {
     let checkout = TempDir::new().unwrap();
     let top = checkout.path();
-    let git = |arguments: &[&str]| {
-        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
-        ok(Command::new("git")
-            .arg("-C")
-            .arg(top)
-            .args(identity)
-            .args(arguments));
-    };
+    let git = |arguments: &[&str]| git(top, arguments);
     let mut manifests = Manifests::new(top);
     git(&["init", "-q", "-b", "main"]);
     git(&["add", "."]);

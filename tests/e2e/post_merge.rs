@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::{
     cluster::{Cluster, Setup},
-    finish, stdout,
+    finish, git, stdout,
 };
 
 fn ci() -> PathBuf {
@@ -34,19 +34,9 @@ fn commands() -> [String; 2] {
 }
 
 fn commit(dir: &Path, subject: &str) -> String {
-    let git = |arguments: &[&str]| {
-        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
-        stdout(
-            Command::new("git")
-                .arg("-C")
-                .arg(dir)
-                .args(identity)
-                .args(arguments),
-        )
-    };
-    git(&["add", "."]);
-    git(&["commit", "-q", "-m", subject]);
-    git(&["rev-parse", "HEAD"])
+    git(dir, &["add", "."]);
+    git(dir, &["commit", "-q", "-m", subject]);
+    git(dir, &["rev-parse", "HEAD"])
 }
 
 #[test]
@@ -62,12 +52,7 @@ fn what_is_merged_is_promoted_and_a_second_run_does_nothing() {
         (github.as_str(), prow.as_str()),
         (".github/post-merge .", "post-merge .")
     );
-    stdout(
-        Command::new("git")
-            .arg("-C")
-            .arg(&checkout)
-            .args(["init", "-q", "-b", "main"]),
-    );
+    git(&checkout, &["init", "-q", "-b", "main"]);
     fs::create_dir(checkout.join(".github")).unwrap();
     fs::copy(ci().join("post-merge"), checkout.join(".github/post-merge")).unwrap();
     let program = PathBuf::from(env!("CARGO_BIN_EXE_landfall"));

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     content::{Manifests, PROJECT},
-    finish, ok,
+    finish, git,
 };
 
 fn definition(name: &str) -> String {
@@ -52,14 +52,7 @@ fn commands() -> Vec<String> {
 fn a_good_change_passes_and_one_of_both_halves_does_not() {
     let checkout = TempDir::new().unwrap();
     let top = checkout.path();
-    let git = |arguments: &[&str]| {
-        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
-        ok(Command::new("git")
-            .arg("-C")
-            .arg(top)
-            .args(identity)
-            .args(arguments));
-    };
+    let git = |arguments: &[&str]| git(top, arguments);
     let mut manifests = Manifests::new(top);
     let owners = top.join(format!("registry.k8s.io/images/{PROJECT}/OWNERS"));
     fs::write(owners, "approvers: [release-team]\n").unwrap();

@@ -4,7 +4,6 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
-    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
@@ -17,7 +16,7 @@ use tempfile::TempDir;
 use crate::support::{
     cluster::{Cluster, Setup},
     content::{Layout, PROJECT},
-    eventually, finish, free_port,
+    eventually, finish, free_port, git,
     peers::{Registry, curl_status},
     process::landfall,
     stdout,
@@ -146,24 +145,8 @@ fn what_was_withdrawn_is_not_brought_back_and_tags_are_never_moved() {
     git(&moved, &["init", "-q"]);
     git(&moved, &["add", "."]);
     git(&moved, &["commit", "-q", "-m", "x"]);
-    let head = stdout(
-        Command::new("git")
-            .arg("-C")
-            .arg(&moved)
-            .args(["rev-parse", "HEAD"]),
-    );
+    let head = git(&moved, &["rev-parse", "HEAD"]);
     assert_eq!(once(&cluster).1["source"], head);
-}
-
-fn git(dir: &Path, arguments: &[&str]) {
-    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
-    stdout(
-        Command::new("git")
-            .arg("-C")
-            .arg(dir)
-            .args(identity)
-            .args(arguments),
-    );
 }
 
 /// `landfall reconcile --interval`, which is stopped with the value.
