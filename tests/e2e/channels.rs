@@ -90,7 +90,7 @@ fn push(layout: &Layout, host: &str) -> Descriptor {
         let listing = layout.index(&referrers);
         layout.put(&listing, &format!("{staging}:sha256-{}", hex(subject)));
     }
-    let cosign = layout.image("amd64", 43, &[300]);
+    let cosign = layout.cosign_signature(&image);
     layout.push(&cosign, &format!("{staging}:sha256-{}.sig", hex(&image)));
     image
 }
