@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use landfall_catalog::Repository;
-use landfall_content::oci::{Registry, RegistryAuth, RegistryError};
+use landfall_content::oci::{Credentials, Registry, RegistryAuth, RegistryError};
 use landfall_content::{BaseError, FileBase, Manners, Paces, TransferLimits};
 use landfall_promotion::Kind;
 use landfall_runtime::config::process_environment;
@@ -53,6 +53,7 @@ pub(crate) struct Sources {
 struct Inner {
     staging: Staging,
     client: reqwest::Client,
+    auth: RegistryAuth,
     manners: Manners,
     transfer: TransferLimits,
     per_host: usize,
@@ -92,7 +93,8 @@ pub(crate) struct FileStaged {
 }
 
 impl Sources {
-    /// Hosts are reached and treated as `limits` say; what they redirect to is
+    /// Private registries are read as whoever is logged in there
+    /// ([`Credentials::of_environment`]). Hosts are reached and treated as `limits` say; what they redirect to is
     /// public or among `allowed`.
     pub(crate) fn new(
         staging: Staging,
@@ -104,6 +106,7 @@ impl Sources {
             inner: Arc::new(Inner {
                 staging,
                 client: http_client()?,
+                auth: RegistryAuth::Stored(Credentials::of_environment(process_environment())),
                 manners: Manners {
                     reach: Reach::allowing(allowed),
                     answer,
@@ -128,13 +131,14 @@ impl Sources {
         let staged = self.inner.staging.repository(location)?;
         let repository = Repository::try_new(staged.repository.clone())
             .map_err(|_| SourcesError::Repository(staged.repository.clone()))?;
+        let inner = &self.inner;
         let mut held = self.held();
         let registry = match held.registries.get(&staged.registry) {
             Some(registry) => registry.clone(),
             None => {
                 let url = Url::parse(&staged.registry)?;
-                let manners = &self.inner.manners;
-                let registry = Registry::mannered(&url, RegistryAuth::Anonymous, manners)?;
+                let manners = &inner.manners;
+                let registry = Registry::mannered(&url, inner.auth.clone(), manners)?;
                 held.registries
                     .insert(staged.registry.clone(), registry.clone());
                 registry

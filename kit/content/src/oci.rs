@@ -17,4 +17,7 @@ pub use document::{
     MAX_CHILDREN, MAX_DOCUMENT_BYTES, is_manifest,
 };
 pub(crate) use registry::{Bearer, Session, arrived, granted, next_page};
-pub use registry::{RawManifest, Registry, RegistryAuth, RegistryError, RepositoryReader};
+pub use registry::{
+    Credentials, CredentialsError, RawManifest, Registry, RegistryAuth, RegistryError,
+    RepositoryReader,
+};

@@ -5,12 +5,12 @@ use std::{collections::BTreeSet, path::Path};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use landfall_catalog::{Repository, Tag};
-use landfall_content::oci::{Reference, Registry, RegistryAuth};
+use landfall_content::oci::{Credentials, Reference, Registry, RegistryAuth};
 use landfall_promotion::{
     cosign_subject,
     generate::{ImageRow, image_names, merge_images},
 };
-use landfall_runtime::{Clock, SystemClock};
+use landfall_runtime::{Clock, SystemClock, config};
 use url::Url;
 
 use super::{deliver, existing};
@@ -76,7 +76,8 @@ fn registry(args: &GenerateImagesArgs) -> Result<Registry, Failure> {
     if let Some(project) = &args.project {
         url.set_path(&format!("{}/{project}", url.path().trim_end_matches('/')));
     }
-    Registry::new(&url, RegistryAuth::Anonymous)
+    let credentials = Credentials::of_environment(config::process_environment());
+    Registry::new(&url, RegistryAuth::Stored(credentials))
         .map_err(|error| wrong(&landfall_proto::status::chain(&error)))
 }
 

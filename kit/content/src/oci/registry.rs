@@ -4,6 +4,7 @@
 
 mod auth;
 mod call;
+mod credentials;
 mod push;
 mod source;
 mod tags;
@@ -30,6 +31,8 @@ pub use auth::RegistryAuth;
 use auth::Tokens;
 pub(crate) use auth::{Bearer, granted};
 use call::Call;
+pub use credentials::{Credentials, CredentialsError};
+pub(crate) use push::Session;
 pub(crate) use push::{Session, arrived};
 use source::RegistrySource;
 

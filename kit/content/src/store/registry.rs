@@ -12,7 +12,6 @@
 //! program at a time may write to a repository.
 
 mod aside;
-mod credentials;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -33,7 +32,7 @@ use url::Url;
 use super::claim::{Claim, Claims};
 use super::stream::StreamWriter;
 use super::{Item, StoreError, WriterOptions};
-use crate::oci::{Document, INDEX, Reference, Registry, is_manifest};
+use crate::oci::{Credentials, Document, INDEX, Reference, Registry, RegistryAuth, is_manifest};
 use crate::pace::Paces;
 use crate::source::{Source, SourceError, SourceErrorKind, fetch_bytes};
 pub use aside::ASIDE;
@@ -63,9 +62,8 @@ struct Inner {
 
 impl RegistryStore {
     /// The registry at `oci://host/prefix`, or `oci+http://` on this machine.
-    /// Credentials are those that `docker login` or `podman login` left:
-    /// `REGISTRY_AUTH_FILE`, else `config.json` in `DOCKER_CONFIG` or
-    /// `~/.docker`.
+    /// Credentials are those that `docker login` or `podman login` left; see
+    /// [`Credentials::of_environment`].
     ///
     /// # Errors
     ///
@@ -74,7 +72,6 @@ impl RegistryStore {
         url: &Url,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, StoreError> {
-        let auth = credentials::of(url, environment).await?;
         let name = without_secrets(url).trim_end_matches('/').to_owned();
         let refused = |why: String| StoreError::Url {
             url: name.clone(),
@@ -86,6 +83,10 @@ impl RegistryStore {
             _ => url.as_str().replacen("oci", "https", 1),
         };
         let endpoint: Url = text.parse().map_err(|_| refused("is no URL".to_owned()))?;
+        let credentials = Credentials::of_environment(environment);
+        let checked = credentials.check().await;
+        checked.map_err(|error| refused(error.to_string()))?;
+        let auth = RegistryAuth::Stored(credentials);
         let registry = Registry::paced(&endpoint, auth, &Paces::default()).map_err(|error| {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             refused(cause.unwrap_or_else(|| error.to_string()))

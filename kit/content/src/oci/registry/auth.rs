@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use landfall_runtime::bounded::read_response;
 use landfall_runtime::dial::is_loopback;
 use serde::Deserialize;
 use url::Url;
 
+use super::credentials::{Credentials, Login};
 use crate::source::{Clients, SourceError, SourceErrorKind, status_error};
 
 /// Longest answer of a token server.
@@ -21,33 +21,19 @@ const MAX_TOKEN_ANSWER: usize = 64 << 10;
 const MAX_TOKENS: usize = 1_000;
 
 /// Who reads a registry.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub enum RegistryAuth {
     /// Anybody.
     #[default]
     Anonymous,
-    /// An account.
-    Basic {
-        /// Its name.
-        username: String,
-        /// Its password or access token.
-        password: String,
-    },
-}
-
-impl fmt::Debug for RegistryAuth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Anonymous => "Anonymous",
-            Self::Basic { .. } => "Basic",
-        })
-    }
+    /// Whoever is logged in; if nobody is, anybody.
+    Stored(Credentials),
 }
 
 /// Tokens by scope (or scopes, with spaces between). One that ran out is refused by the registry and replaced.
 pub(super) struct Tokens {
     clients: Clients,
-    basic: Option<HeaderValue>,
+    credentials: Option<Credentials>,
     /// Plain http to token servers only if the registry itself is local.
     local: bool,
     held: Mutex<HashMap<String, HeaderValue>>,
@@ -75,17 +61,13 @@ pub(crate) fn granted(answer: &[u8]) -> Option<HeaderValue> {
 
 impl Tokens {
     pub(super) fn new(clients: Clients, auth: RegistryAuth) -> Self {
-        let basic = match auth {
-            RegistryAuth::Anonymous => None,
-            RegistryAuth::Basic { username, password } => {
-                let encoded = BASE64_STANDARD.encode(format!("{username}:{password}"));
-                secret(&format!("Basic {encoded}"))
-            }
-        };
         Self {
             local: is_loopback(clients.home()),
             clients,
-            basic,
+            credentials: match auth {
+                RegistryAuth::Anonymous => None,
+                RegistryAuth::Stored(credentials) => Some(credentials),
+            },
             held: Mutex::default(),
         }
     }
@@ -99,12 +81,20 @@ impl Tokens {
             .cloned()
     }
 
-    /// What to send after a 401 with these headers.
+    /// What to send after a 401 with these headers to a request that was `sent`
+    /// with something else, for a repository of the registry.
     pub(super) async fn renew(
         &self,
         scope: &str,
+        repository: &str,
+        sent: Option<&HeaderValue>,
         headers: &HeaderMap,
     ) -> Result<HeaderValue, SourceError> {
+        // Another request may have been faster.
+        if let Some(held) = self.held(scope).filter(|held| Some(held) != sent) {
+            return Ok(held);
+        }
+        let login = self.login(repository).await?;
         let challenges = headers.get_all(WWW_AUTHENTICATE);
         let challenges = challenges.iter().filter_map(|value| value.to_str().ok());
         let mut bearer = None;
@@ -115,10 +105,12 @@ impl Tokens {
                 .get(..6)
                 .is_some_and(|scheme| scheme.eq_ignore_ascii_case("basic "));
         }
-        let authorization = match (bearer, &self.basic) {
-            (Some(bearer), _) => self.token(&bearer, scope).await?,
-            (None, Some(basic)) if wants_basic => basic.clone(),
-            (None, _) => return Err(refused("wants other credentials")),
+        let authorization = match (bearer, login) {
+            (Some(bearer), login) => self.token(&bearer, scope, repository, &login).await?,
+            (None, Login::Basic(basic, _)) if wants_basic => basic,
+            (None, login) => {
+                return Err(refused(format!("wants credentials{}", self.advice(&login))));
+            }
         };
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.len() >= MAX_TOKENS {
@@ -128,7 +120,63 @@ impl Tokens {
         Ok(authorization)
     }
 
-    async fn token(&self, bearer: &Bearer, scope: &str) -> Result<HeaderValue, SourceError> {
+    /// What is to be done about a 401 or 403: who was looked for, where, and how
+    /// to log in. Without secrets.
+    pub(super) async fn denied(&self, repository: &str) -> String {
+        match self.login(repository).await {
+            Ok(login) => self.advice(&login),
+            Err(error) => format!("; {}", error.detail),
+        }
+    }
+
+    async fn login(&self, repository: &str) -> Result<Login, SourceError> {
+        let Some(credentials) = &self.credentials else {
+            return Ok(Login::None);
+        };
+        let found = credentials.find(self.clients.home(), repository).await;
+        found.map_err(|error| refused(error.to_string()))
+    }
+
+    fn advice(&self, login: &Login) -> String {
+        let Some(credentials) = &self.credentials else {
+            return String::new();
+        };
+        let home = self.clients.home();
+        let host = &home[url::Position::BeforeHost..url::Position::AfterPort];
+        let how = |file: &str| format!("log in with `podman login --authfile {file} {host}`");
+        match login {
+            Login::Basic(_, file) => {
+                let file = file.display().to_string();
+                let how = how(&file);
+                format!("; it was told the login of {host} in {file}: if that ran out, {how}")
+            }
+            Login::Helper(file) => {
+                let file = file.display();
+                let how = how("FILE");
+                format!(
+                    "; {file} leaves {host} to a credential helper, which is not run: {how} and set REGISTRY_AUTH_FILE"
+                )
+            }
+            Login::None => match credentials.looked_at().as_str() {
+                "" => format!(
+                    "; no file of credentials is known: {} and set REGISTRY_AUTH_FILE",
+                    how("FILE")
+                ),
+                files => {
+                    let first = files.split(", ").next().unwrap_or_default();
+                    format!("; there is no login for {host} in {files}: {}", how(first))
+                }
+            },
+        }
+    }
+
+    async fn token(
+        &self,
+        bearer: &Bearer,
+        scope: &str,
+        repository: &str,
+        login: &Login,
+    ) -> Result<HeaderValue, SourceError> {
         let mut realm: Url = bearer
             .realm
             .parse()
@@ -138,6 +186,7 @@ impl Tokens {
         if !allowed {
             return Err(refused("has a token server that is not secure"));
         }
+        let server = realm.host_str().unwrap_or_default().to_owned();
         for scope in scope.split(' ') {
             realm.query_pairs_mut().append_pair("scope", scope);
         }
@@ -145,17 +194,26 @@ impl Tokens {
             realm.query_pairs_mut().append_pair("service", service);
         }
         let mut request = self.clients.of(&realm)?.get(realm.clone());
-        if let Some(basic) = &self.basic {
+        if let (Login::Basic(basic, file), Some(credentials)) = (login, &self.credentials) {
+            if !credentials.may_be_told(&realm, self.clients.home()) {
+                return Err(refused(format!(
+                    "has its token server on another host, {server}, which is not told the login in {}; if it is the registry's, set LANDFALL_TOKEN_SERVERS={server}",
+                    file.display()
+                )));
+            }
             request = request.header(http::header::AUTHORIZATION, basic.clone());
         }
         let response = self.clients.send(request).await.map_err(|mut error| {
-            let server = realm.host_str().unwrap_or_default();
             error.detail = format!("the token server {server} {}", error.detail);
             error
         })?;
         if !response.status().is_success() {
-            let mut error = status_error(response.status(), response.headers());
-            error.detail = format!("the token server {}", error.detail);
+            let status = response.status();
+            let mut error = status_error(status, response.headers());
+            error.detail = format!("the token server {server} {}", error.detail);
+            if is_denial(status) {
+                error.detail.push_str(&self.denied(repository).await);
+            }
             return Err(error);
         }
         let bytes = read_response(response, MAX_TOKEN_ANSWER)
@@ -167,11 +225,16 @@ impl Tokens {
     }
 }
 
-fn refused(detail: &str) -> SourceError {
+/// Whether a status says that whoever asks may not.
+pub(super) fn is_denial(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+fn refused(detail: impl Into<String>) -> SourceError {
     SourceError::new(SourceErrorKind::Refused, detail)
 }
 
-fn secret(text: &str) -> Option<HeaderValue> {
+pub(super) fn secret(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(text).ok()?;
     value.set_sensitive(true);
     Some(value)

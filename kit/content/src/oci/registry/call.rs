@@ -11,6 +11,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::Registry;
+use super::auth::is_denial;
 use crate::source::{ServedBy, SourceError, SourceErrorKind, next_hop, status_error};
 
 /// Redirects of one request: to a bucket or CDN, and once within it.
@@ -56,10 +57,9 @@ impl Registry {
         call: Call<'_>,
     ) -> Result<(reqwest::Response, ServedBy), SourceError> {
         let inner = &self.inner;
+        let repository = format!("{}{}", inner.prefix, call.repository);
         let mut scope = format!(
-            "repository:{}{}:{}",
-            inner.prefix,
-            call.repository,
+            "repository:{repository}:{}",
             if call.pushes { "pull,push" } else { "pull" }
         );
         if let Some(other) = call.mounts {
@@ -89,7 +89,9 @@ impl Registry {
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && at_home && may_authenticate {
                 may_authenticate = false;
-                let renewed = inner.tokens.renew(&scope, response.headers()).await;
+                let sent = authorization.as_ref();
+                let headers = response.headers();
+                let renewed = inner.tokens.renew(&scope, &repository, sent, headers).await;
                 authorization = Some(renewed.map_err(|error| error.from(&by))?);
             } else if status.is_redirection() && redirects > 0 {
                 redirects -= 1;
@@ -100,6 +102,11 @@ impl Registry {
                 let mut error = status_error(status, response.headers()).from(&by);
                 if let Some(code) = reason(response).await {
                     error.detail = format!("{} ({code})", error.detail);
+                }
+                if at_home && is_denial(status) {
+                    error
+                        .detail
+                        .push_str(&inner.tokens.denied(&repository).await);
                 }
                 return Err(error);
             }
