@@ -1,5 +1,6 @@
 //! The whole way, by user story.
 
+mod acknowledged;
 mod bucket_origin;
 mod channels;
 mod demo;
@@ -10,6 +11,7 @@ mod log;
 mod manifests;
 mod post_merge;
 mod pre_merge;
+mod private_staging;
 mod real_clients;
 mod reconcile;
 mod registry_origin;

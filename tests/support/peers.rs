@@ -50,6 +50,9 @@ pub(super) fn start(command: &mut Command, log: &Path) -> Peer {
     Peer(child)
 }
 
+/// Setting of a registry that deletes what it is asked to; below `storage`, and first.
+const DELETES: &str = "  delete: { enabled: true }\n";
+
 /// Debian's `docker-registry`.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -67,24 +70,40 @@ impl Registry {
     /// One that refuses every deletion, as many are configured.
     #[track_caller]
     pub(crate) fn that_keeps_everything(dir: &Path) -> Self {
-        Self::that_deletes(false, dir, &free_host())
+        Self::start_with(dir, &free_host(), "", 200)
     }
 
     /// At an address that the test knows before, with what `dir` holds.
     #[track_caller]
     pub(crate) fn start_at(dir: &Path, host: &str) -> Self {
-        Self::that_deletes(true, dir, host)
+        Self::start_with(dir, host, DELETES, 200)
+    }
+
+    /// As [`Self::start`], for `user` with the password `hunter2` alone. What an
+    /// open one left in `dir` is there.
+    #[track_caller]
+    pub(crate) fn start_locked(dir: &Path) -> Self {
+        fs::create_dir_all(dir).expect("cannot create the registry's folder");
+        let users = dir.join("htpasswd");
+        let user = "user:$2b$04$abcdefghijklmnopqrstuuV3duMsC0HpUex6N9qapiuOHHWkwRXVm\n";
+        fs::write(&users, user).expect("cannot write the registry's users");
+        let auth = format!(
+            "{DELETES}auth: {{ htpasswd: {{ realm: staging, path: {} }} }}\n",
+            users.display()
+        );
+        let host = free_host();
+        Self::start_with(dir, &host, &auth, 401)
     }
 
     #[track_caller]
-    fn that_deletes(deletes: bool, dir: &Path, host: &str) -> Self {
+    fn start_with(dir: &Path, host: &str, settings: &str, answers: u16) -> Self {
         fs::create_dir_all(dir).expect("cannot create the registry's folder");
         let host = host.to_owned();
         let config = dir.join("config.yml");
         fs::write(
             &config,
             format!(
-                "version: 0.1\nlog: {{ level: warn }}\nstorage:\n  filesystem: {{ rootdirectory: {} }}\n  delete: {{ enabled: {deletes} }}\nhttp: {{ addr: {host} }}\n",
+                "version: 0.1\nlog: {{ level: warn }}\nstorage:\n  filesystem: {{ rootdirectory: {} }}\n{settings}http: {{ addr: {host} }}\n",
                 dir.join("data").display()
             ),
         )
@@ -95,7 +114,7 @@ impl Registry {
         );
         eventually("the registry answers", Duration::from_secs(20), || {
             curl_status(&format!("http://{host}/v2/"), &[]).and_then(|status| {
-                if status == 200 {
+                if status == answers {
                     Ok(())
                 } else {
                     Err(format!("status {status}"))

@@ -102,6 +102,19 @@ impl Known {
         fails && self.of_remote(finding).is_none()
     }
 
+    /// Whether what a coordinator refuses for what other manifests ask is
+    /// acknowledged: the refusal has the rule and the place of its finding.
+    pub(crate) fn holds_refusal(&self, entry: &v1::PlannedEntry, findings: &[v1::Finding]) -> bool {
+        let place = (entry.file.as_str(), entry.line, entry.column);
+        let rule = entry.detail.split(':').next();
+        entry.state == "refused"
+            && findings.iter().any(|finding| {
+                (finding.file.as_str(), finding.line, finding.column) == place
+                    && rule == Some(finding.rule.as_str())
+                    && self.of_remote(finding).is_some()
+            })
+    }
+
     pub(crate) fn of_remote(&self, finding: &v1::Finding) -> Option<&Acknowledgement> {
         let hash = Digest::try_from_slice(&finding.content_hash).ok()?;
         self.of(&finding.rule, &hash)

@@ -41,12 +41,22 @@ pub(crate) fn check_confirmed(confirmed: &str, digest: &Digest) -> Result<(), Fa
     )))
 }
 
-/// Has a plan executed, and follows it to its end.
+/// So many refused, of which so many are acknowledged, for people.
+pub(crate) fn refused(refused: u64, acknowledged: u64) -> String {
+    match acknowledged {
+        0 => format!("{refused} refused"),
+        _ => format!("{refused} refused ({acknowledged} of them acknowledged)"),
+    }
+}
+
+/// Has a plan executed, of which so many entries are `acknowledged` to be
+/// refused, and follows it to its end.
 pub(crate) async fn execute(
     client: &mut PromotionClient<connect::Connection>,
     coordinator: &str,
     request: v1::PromoteRequest,
-    telling: Telling<'_>,
+    mut telling: Telling<'_>,
+    acknowledged: u64,
 ) -> Result<v1::OperationDone, Failure> {
     let mut request = tonic::Request::new(request);
     telemetry::inject_trace_parent_into(request.metadata_mut());
@@ -56,7 +66,8 @@ pub(crate) async fn execute(
         .map_err(|status| connect::refused(coordinator, &status))?
         .into_inner()
         .operation;
-    follow(client, coordinator, operation, telling, AtGate::Leaves).await
+    let done = follow_to_end(client, coordinator, operation, &mut telling, AtGate::Leaves).await?;
+    conclude(done, &telling, acknowledged)
 }
 
 /// What a follower does when names have waited too long and go on waiting.
@@ -73,10 +84,40 @@ pub(crate) async fn follow(
     client: &mut PromotionClient<connect::Connection>,
     coordinator: &str,
     operation: String,
-    telling: Telling<'_>,
+    mut telling: Telling<'_>,
     at_gate: AtGate,
 ) -> Result<v1::OperationDone, Failure> {
-    let done = follow_to_end(client, coordinator, operation, telling, at_gate).await?;
+    let done = follow_to_end(client, coordinator, operation, &mut telling, at_gate).await?;
+    conclude(done, &telling, 0)
+}
+
+/// Shows how it ended.
+fn conclude(
+    done: v1::OperationDone,
+    telling: &Telling<'_>,
+    acknowledged: u64,
+) -> Result<v1::OperationDone, Failure> {
+    match telling {
+        Telling::Programs => {
+            output::json(&json!({"event": "done", "operation": done.operation,
+                "revision": done.revision, "present": done.present, "copied": done.copied,
+                "lost": done.lost, "refused": done.refused, "acknowledged": acknowledged,
+                "failed": done.failed, "removed": done.removed, "error": done.error,
+                "content_revision": done.content_revision, "gate": done.gate}))?;
+        }
+        Telling::People => output::line(format!(
+            "operation {}: {} copied, {} present, {} removed, {} lost, {}, {} failed; {}",
+            done.operation,
+            done.copied,
+            done.present,
+            done.removed,
+            done.lost,
+            refused(done.refused, acknowledged),
+            done.failed,
+            published(&done)
+        ))?,
+        Telling::Nobody(_) => {}
+    }
     if done.error.is_empty() {
         return Ok(done);
     }
@@ -92,7 +133,7 @@ async fn follow_to_end(
     client: &mut PromotionClient<connect::Connection>,
     coordinator: &str,
     operation: String,
-    mut telling: Telling<'_>,
+    telling: &mut Telling<'_>,
     at_gate: AtGate,
 ) -> Result<v1::OperationDone, Failure> {
     let mut told = Told::default();
@@ -118,8 +159,8 @@ async fn follow_to_end(
                                 }
                                 Some(_) | None => None,
                             };
-                            if let Some(done) = tell(event, &mut telling, &mut told, &mut progress)?
-                            {
+                            let done = tell(event, telling, &mut told, &mut progress)?;
+                            if let Some(done) = done {
                                 progress.finish();
                                 return Ok(done);
                             }
@@ -211,30 +252,7 @@ fn tell(
             }
             told.gate = Some(gate);
         }
-        Some(operation_event::Kind::Done(done)) => {
-            match telling {
-                Telling::Programs => {
-                    output::json(&json!({"event": "done", "operation": done.operation,
-                        "revision": done.revision, "present": done.present, "copied": done.copied,
-                        "lost": done.lost, "refused": done.refused, "failed": done.failed,
-                        "removed": done.removed, "error": done.error,
-                        "content_revision": done.content_revision, "gate": done.gate}))?;
-                }
-                Telling::People => output::line(format!(
-                    "operation {}: {} copied, {} present, {} removed, {} lost, {} refused, {} failed; {}",
-                    done.operation,
-                    done.copied,
-                    done.present,
-                    done.removed,
-                    done.lost,
-                    done.refused,
-                    done.failed,
-                    published(&done)
-                ))?,
-                Telling::Nobody(_) => {}
-            }
-            return Ok(Some(done));
-        }
+        Some(operation_event::Kind::Done(done)) => return Ok(Some(done)),
         None => {}
     }
     Ok(None)

@@ -26,6 +26,8 @@ struct Plan {
     set: u64,
     unchanged: u64,
     refused: u64,
+    /// Of these, what is refused for findings that are acknowledged.
+    acknowledged: u64,
     removed: u64,
     /// Not known without reading staging.
     bytes_to_copy: Option<u64>,
@@ -63,6 +65,11 @@ fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failur
         ..PlanOptions::default()
     };
     let planned = landfall_promotion::plan(&parsed, &rules, &Catalog::default(), &options);
+    let refused = planned
+        .refused
+        .iter()
+        .filter(|(asked, why)| !is_acknowledged(asked, why, &planned.findings, known));
+    let refused = refused.count() as u64;
     let plan = Plan {
         plan: planned.digest().to_string(),
         projects: planned.projects as u64,
@@ -70,6 +77,7 @@ fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failur
         set: planned.set.len() as u64,
         unchanged: planned.unchanged.len() as u64,
         refused: planned.refused.len() as u64,
+        acknowledged: planned.refused.len() as u64 - refused,
         removed: planned.removed.len() as u64,
         bytes_to_copy: None,
         findings: planned
@@ -108,11 +116,7 @@ fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failur
         plan.findings.len(),
         planned.destination_edges,
     ));
-    let refused = planned
-        .refused
-        .iter()
-        .filter(|(asked, why)| !is_acknowledged(asked, why, &planned.findings, known));
-    let failing = quarantined + refused.count() as u64;
+    let failing = quarantined + refused;
     Ok((plan, lines.join("\n"), failing))
 }
 
@@ -141,6 +145,7 @@ async fn against(
         .map_err(|error| Failure::failed("the coordinator's plan has no digest", &error))?;
     let text = promote::text(&resolved, &digest, known);
     let quarantined = promote::failing(&resolved, known, false);
+    let acknowledged = promote::acknowledged(&resolved, known);
     let Resolved {
         findings, summary, ..
     } = resolved;
@@ -151,6 +156,7 @@ async fn against(
         set: summary.set,
         unchanged: summary.unchanged,
         refused: summary.refused,
+        acknowledged,
         removed: summary.removed,
         bytes_to_copy: Some(summary.bytes_to_copy),
         findings: findings
@@ -159,5 +165,6 @@ async fn against(
             .collect(),
         destination_edges: None,
     };
-    Ok((plan, text, quarantined + summary.refused + summary.lost))
+    let refused = summary.refused.saturating_sub(plan.acknowledged);
+    Ok((plan, text, quarantined + refused + summary.lost))
 }

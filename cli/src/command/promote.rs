@@ -49,6 +49,7 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
             "refused because of {failing} findings; without --strict what is sound is promoted"
         )));
     }
+    let acknowledged = acknowledged(&resolved, &known);
     let Some(confirm) = &args.confirm else {
         if !args.json {
             output::line(format!(
@@ -57,7 +58,7 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
             ))?;
         }
         return Ok(verdict(
-            resolved.summary.lost + resolved.summary.refused + failing,
+            resolved.summary.lost + resolved.summary.refused.saturating_sub(acknowledged) + failing,
         ));
     };
     operation::check_confirmed(confirm, &digest)?;
@@ -67,9 +68,10 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
         source: args.source.clone().unwrap_or_else(|| commit_id(&args.dir)),
         gate: args.gate.terms(),
     };
-    let done =
-        operation::execute(&mut client, coordinator, request, Telling::of(args.json)).await?;
-    Ok(verdict(done.lost + done.refused + done.failed + failing))
+    let telling = Telling::of(args.json);
+    let done = operation::execute(&mut client, coordinator, request, telling, acknowledged).await?;
+    let refused = done.refused.saturating_sub(acknowledged);
+    Ok(verdict(done.lost + refused + done.failed + failing))
 }
 
 /// Prints what was resolved.
@@ -82,7 +84,8 @@ pub(crate) fn show(
     if as_json {
         output::json(&json!({"event": "plan", "plan": digest.to_string(),
             "set": resolved.summary.set, "unchanged": resolved.summary.unchanged,
-            "refused": resolved.summary.refused, "removed": resolved.summary.removed,
+            "refused": resolved.summary.refused, "acknowledged": acknowledged(resolved, known),
+            "removed": resolved.summary.removed,
             "lost": resolved.summary.lost, "bytes_to_copy": resolved.summary.bytes_to_copy,
             "findings": resolved.findings.iter().map(|finding| known.json_remote(finding)).collect::<Vec<_>>()}))?;
     } else {
@@ -106,6 +109,13 @@ pub(crate) fn failing(resolved: &Resolved, known: &Known, strict: bool) -> u64 {
         .iter()
         .filter(|finding| known.leave_failing_remote(finding, strict))
         .count() as u64
+}
+
+/// Entries that are refused for findings that are acknowledged.
+pub(crate) fn acknowledged(resolved: &Resolved, known: &Known) -> u64 {
+    let entries = resolved.entries.iter();
+    let held = entries.filter(|entry| known.holds_refusal(entry, &resolved.findings));
+    held.count() as u64
 }
 
 /// The options and the manifests, as they are sent up.
@@ -222,7 +232,10 @@ pub(crate) fn text(resolved: &Resolved, digest: &Digest, known: &Known) -> Strin
             entry.state.as_str(),
             "lost" | "refused" | "remove" | "pending"
         ) {
-            lines.push(format!("{}: {}: {}", entry.state, entry.name, entry.detail));
+            let known = known.holds_refusal(entry, &resolved.findings);
+            let known = if known { " (acknowledged)" } else { "" };
+            let line = format!("{}: {}: {}{known}", entry.state, entry.name, entry.detail);
+            lines.push(line);
         }
     }
     let mut table = Table::new(&["PROJECT", "STATE", ">ENTRIES", ">TO COPY"]);
@@ -241,11 +254,11 @@ pub(crate) fn text(resolved: &Resolved, digest: &Digest, known: &Known) -> Strin
     }
     let summary = &resolved.summary;
     lines.push(format!(
-        "plan {digest}\n{} to set, {} unchanged, {} to remove, {} refused, {} lost, {} to copy",
+        "plan {digest}\n{} to set, {} unchanged, {} to remove, {}, {} lost, {} to copy",
         summary.set,
         summary.unchanged,
         summary.removed,
-        summary.refused,
+        operation::refused(summary.refused, acknowledged(resolved, known)),
         summary.lost,
         output::bytes(summary.bytes_to_copy)
     ));

@@ -57,6 +57,6 @@ pub(crate) async fn run(args: RevertArgs) -> Result<Verdict, Failure> {
         gate: None,
     };
     let done =
-        operation::execute(&mut client, coordinator, request, Telling::of(args.json)).await?;
+        operation::execute(&mut client, coordinator, request, Telling::of(args.json), 0).await?;
     Ok(verdict(done.lost + done.refused + done.failed))
 }

@@ -436,6 +436,9 @@ fn event_to_wire(event: Event) -> v1::PlanEvent {
             detail: entry.detail,
             bytes_to_copy: entry.bytes_to_copy,
             unread: entry.unread,
+            line: entry.at.as_ref().map_or(0, |at| at.line),
+            column: entry.at.as_ref().map_or(0, |at| at.column),
+            file: entry.at.map(|at| at.file.to_string()).unwrap_or_default(),
         }),
         Event::Summary(summary) => plan_event::Kind::Summary(summary_to_wire(&summary)),
     };

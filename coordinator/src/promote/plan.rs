@@ -7,8 +7,8 @@ use landfall_catalog::{Catalog, Digest, Name};
 use landfall_content::StoreError;
 use landfall_log::LogReader;
 use landfall_promotion::{
-    Asked, EntryState, Finding, MutableNames, Neighbour, Parsed, Plan, PlanOptions, ProductionRule,
-    Project, Tree, parse, plan,
+    Asked, EntryState, Finding, MutableNames, Neighbour, Parsed, Plan, PlanOptions, Position,
+    ProductionRule, Project, Tree, parse, plan,
 };
 use landfall_proto::status::{Classify, Fault};
 use landfall_runtime::clock::Clock;
@@ -97,6 +97,8 @@ pub(crate) struct Planned {
     pub(crate) bytes_to_copy: u64,
     /// Refused only because staging could not be read.
     pub(crate) unread: bool,
+    /// Where a manifest asks for it, if one does.
+    pub(crate) at: Option<Position>,
 }
 
 /// The plan in figures.
@@ -226,6 +228,7 @@ impl Planner {
                 None => "waiting at a gate".into(),
             };
             planned.extend(asked.into_iter().map(|asked| Planned {
+                at: Some(asked.at.clone()),
                 name: asked.name,
                 digest: asked.digest,
                 project: asked.project,
@@ -450,6 +453,7 @@ fn planned(resolution: &Resolution) -> impl Iterator<Item = Planned> {
         },
         bytes_to_copy: entry.bytes_to_copy,
         unread: resolution.unread.contains(&number),
+        at: Some(entry.asked.at.clone()),
     });
     let removed = resolution.plan.removed.iter().map(|removal| Planned {
         name: removal.name.clone(),
@@ -459,6 +463,7 @@ fn planned(resolution: &Resolution) -> impl Iterator<Item = Planned> {
         detail: String::new(),
         bytes_to_copy: 0,
         unread: false,
+        at: None,
     });
     set.chain(removed)
 }

@@ -36,6 +36,8 @@ pub(super) struct Round {
     pub(super) removed: u64,
     pub(super) lost: u64,
     pub(super) refused: u64,
+    /// Refused, too, for findings that are acknowledged.
+    pub(super) acknowledged: u64,
     pub(super) failed: u64,
     /// Findings that leave something out and are not acknowledged.
     pub(super) findings: u64,
@@ -169,9 +171,18 @@ pub(super) async fn look(
         };
         let mut amiss = Vec::new();
         let telling = Telling::Nobody(&mut amiss);
-        let done = operation::execute(&mut client, coordinator, request, telling).await?;
+        let done = operation::execute(&mut client, coordinator, request, telling, 0).await?;
         Round::executed(&done, amiss)
     };
+    // What was looked at and is lived with is not amiss.
+    for entry in &resolved.entries {
+        if known.holds_refusal(entry, &resolved.findings) {
+            round.refused = round.refused.saturating_sub(1);
+            round.acknowledged += 1;
+            let is_it = |amiss: &Amiss| amiss.name == entry.name && amiss.detail == entry.detail;
+            round.amiss.retain(|amiss| !is_it(amiss));
+        }
+    }
     let failing = resolved
         .findings
         .iter()

@@ -32,7 +32,6 @@ use auth::Tokens;
 pub(crate) use auth::{Bearer, granted};
 use call::Call;
 pub use credentials::{Credentials, CredentialsError};
-pub(crate) use push::Session;
 pub(crate) use push::{Session, arrived};
 use source::RegistrySource;
 
