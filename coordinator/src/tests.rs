@@ -2,6 +2,7 @@
 
 mod channels;
 mod fleet;
+mod gate;
 mod promotion;
 mod reach;
 mod registry;

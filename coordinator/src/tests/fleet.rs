@@ -15,13 +15,13 @@ use tonic::Streaming;
 
 use super::running::{Folders, NAME, Running, file_manifests, rule, write};
 
-struct Agent {
+pub(super) struct Agent {
     messages: mpsc::Sender<v1::AgentMessage>,
     answers: Streaming<v1::CoordinatorMessage>,
 }
 
 impl Agent {
-    async fn join(coordinator: &Running, name: &str) -> (Self, v1::SessionAccepted) {
+    pub(super) async fn join(coordinator: &Running, name: &str) -> (Self, v1::SessionAccepted) {
         let (messages, upload) = mpsc::channel(8);
         let start = agent_message::Kind::Start(v1::SessionStart {
             mirror: name.into(),

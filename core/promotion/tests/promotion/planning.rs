@@ -9,7 +9,7 @@ use landfall_promotion::{
 };
 use proptest::prelude::*;
 
-use crate::support::{drawn, execute, production, revise};
+use crate::support::{announce, drawn, execute, production, revise};
 
 /// An image project that publishes below `images/`; entries are
 /// `image content tag tag …`.
@@ -233,6 +233,52 @@ fn a_path_is_a_file_or_a_folder() {
         "refused bin/z colliding-paths",
     ];
     check(&tree, &catalog, &PlanOptions::default(), &expected);
+}
+
+#[test]
+fn what_waits_at_a_gate_is_neither_set_again_nor_to_anything_else() {
+    let mut catalog = production(&[("bin/moves", "old")]);
+    announce(
+        &mut catalog,
+        &[
+            ("bin/new", "1"),
+            ("bin/other", "2"),
+            ("bin/folder/x", "3"),
+            ("bin/moves", "new"),
+            ("prod/a:v1", "4"),
+        ],
+    );
+    let tree = together([
+        files(
+            "p",
+            "bin",
+            &["new 1", "other 9", "folder 3", "moves old", "folder/x/y 5"],
+        ),
+        images("q", "prod", &["a 4 v1", "b 4 v1"]),
+    ]);
+    let expected = [
+        "set prod/b:v1",
+        "unchanged bin/moves",
+        "refused bin/folder colliding-paths",
+        "refused bin/folder/x/y colliding-paths",
+        "refused bin/other pending-name",
+    ];
+    let options = PlanOptions {
+        prune: true,
+        ..PlanOptions::default()
+    };
+    check(&tree, &catalog, &options, &expected);
+    let plan = planned(&tree, &catalog, &options);
+    let waiting: Vec<_> = plan.waiting.iter().map(|it| it.name.to_string()).collect();
+    assert_eq!(waiting, ["prod/a:v1", "bin/new"]);
+    let without = Plan {
+        waiting: Vec::new(),
+        ..plan.clone()
+    };
+    assert_ne!(plan.digest(), without.digest());
+    // What waits is listed nowhere, and no name: prune leaves it alone.
+    let nothing = planned(&files("p", "bin", &["moves old"]), &catalog, &options);
+    assert_eq!(summary(&nothing), ["unchanged bin/moves"]);
 }
 
 #[test]

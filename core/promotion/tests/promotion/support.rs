@@ -115,6 +115,41 @@ pub(crate) fn revise(
     catalog.apply(&entries).unwrap();
 }
 
+/// One more revision, in which names begin to wait for what they will mean.
+pub(crate) fn announce(catalog: &mut Catalog, names: &[(&str, &str)]) {
+    let digests = names
+        .iter()
+        .map(|(_, content)| Digest::of(content.as_bytes()));
+    let fresh: BTreeSet<Digest> = digests
+        .filter(|digest| catalog.ordinal(digest).is_none())
+        .collect();
+    let added = fresh.into_iter().map(|digest| {
+        Entry::ObjectAdded(Object {
+            digest,
+            size: 1,
+            media_type: MediaType::octet_stream(),
+            children: Vec::new(),
+            referrer: None,
+            pieces: None,
+        })
+    });
+    let pending = names.iter().map(|(name, content)| Entry::NamePending {
+        name: name.parse().unwrap(),
+        digest: Digest::of(content.as_bytes()),
+    });
+    let commit = Entry::Commit(Commit {
+        revision: catalog.revision().next(),
+        time: 0,
+        who: String::new(),
+        why: String::new(),
+        source: String::new(),
+        plan: None,
+        operation: String::new(),
+    });
+    let entries: Vec<_> = added.chain(pending).chain([commit]).collect();
+    catalog.apply(&entries).unwrap();
+}
+
 /// What executing a plan does to the catalog, if everything is in staging.
 pub(crate) fn execute(catalog: &mut Catalog, plan: &Plan) {
     let set: Vec<_> = plan

@@ -92,6 +92,7 @@ impl<S: Shown> Visible for CatalogVisible<S> {
             let mut repositories = catalog.repositories();
             repositories
                 .find(|repository| catalog.contains(repository.as_str(), ordinal))
+                .or_else(|| announced_in(catalog, ordinal))
                 .cloned()
         })
     }
@@ -129,6 +130,26 @@ impl<S: Shown> Visible for CatalogVisible<S> {
             })
         })
     }
+}
+
+/// The repository of a pending name that reaches the object: it is in no
+/// repository that anybody sees, and kept in this one.
+fn announced_in(catalog: &Catalog, object: Ordinal) -> Option<&Repository> {
+    catalog.pending_names().find_map(|(name, pending)| {
+        let (Name::Tag(repository, _) | Name::Root(repository, _)) = name else {
+            return None;
+        };
+        let mut open = vec![pending.ordinal];
+        while let Some(ordinal) = open.pop() {
+            if ordinal == object {
+                return Some(repository);
+            }
+            // Children have smaller ordinals: below the object's it is not found.
+            let children = catalog.object(ordinal)?.children().iter().copied();
+            open.extend(children.filter(|child| *child >= object));
+        }
+        None
+    })
 }
 
 fn member(
