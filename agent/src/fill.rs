@@ -140,17 +140,7 @@ impl Filler {
             .into_iter()
             .collect();
         tracing::info!(objects = unmatched.len(), "the store was read");
-        let mut account = Account {
-            holdings: Holdings::default(),
-            queue: Queue::default(),
-            wanted: RoaringBitmap::new(),
-            wanted_at: 0,
-            unmatched,
-            rng: StdRng::seed_from_u64(self.seed),
-            fetches: JoinSet::new(),
-            settle_at: None,
-            bytes_missing: 0,
-        };
+        let mut account = Account::new(unmatched, self.seed);
         let mut endpoints = self.fetcher.endpoints.clone();
         loop {
             self.start_fetches(&mut account);
@@ -420,6 +410,20 @@ async fn sleep_until(at: Option<Instant>) {
 }
 
 impl Account {
+    fn new(unmatched: HashMap<Digest, u64>, seed: u64) -> Self {
+        Self {
+            holdings: Holdings::default(),
+            queue: Queue::default(),
+            wanted: RoaringBitmap::new(),
+            wanted_at: 0,
+            unmatched,
+            rng: StdRng::seed_from_u64(seed),
+            fetches: JoinSet::new(),
+            settle_at: None,
+            bytes_missing: 0,
+        }
+    }
+
     /// Something has arrived or changed.
     fn unsettle(&mut self) {
         self.settle_at

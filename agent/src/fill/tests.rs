@@ -27,7 +27,7 @@ use tokio::{
 };
 use url::Url;
 
-use super::{Fetcher, Filler, Traced, Wanted};
+use super::{Account, Fetcher, Filler, Traced, Wanted};
 use crate::{
     metrics::Metrics,
     session::{Endpoints, Incident},
@@ -256,4 +256,45 @@ async fn an_origin_that_lied_once_does_not_cut_the_agent_off_from_the_redirector
     let fetched = fetcher.fetch(wanted(1)).await.unwrap();
     let by = fetched.served_by.unwrap();
     assert_eq!(by.mirror.as_deref(), Some("honest"));
+}
+
+#[tokio::test]
+async fn what_was_wanted_before_a_revision_is_not_reported_as_all_that_is_wanted_after_it() {
+    let folder = TempDir::new().unwrap();
+    let nowhere: Url = "http://127.0.0.1:1/".parse().unwrap();
+    let endpoints = Endpoints {
+        public_url: nowhere.clone(),
+        origin_url: nowhere,
+        log_url: None,
+    };
+    let (fetcher, _incidents, _endpoints) = fetcher(&folder, endpoints);
+    let filler = Filler {
+        shelf: with_checkpoint(shelf_of(1)),
+        store: fetcher.store.clone(),
+        filter: Filter::default(),
+        fetcher: Arc::new(fetcher),
+        changed: Arc::new(Notify::new()),
+        traced: Traced::default(),
+        report: watch::channel(None).0,
+        metrics: Metrics::new(&prometheus::Registry::new()).unwrap(),
+        clock: Arc::new(SystemClock),
+        seed: 1,
+        adopted: Box::new(|| {}),
+    };
+    let mut account = Account::new(HashMap::new(), 1);
+    let report = |account: &Account| filler.report(account, &filler.shelf.read());
+    assert!(report(&account).is_none(), "nobody has looked yet");
+    filler.take_stock(&mut account);
+    assert_eq!(report(&account).unwrap().wanted, 1);
+
+    let announced = Entry::NamePending {
+        name: Name::File("files/later".parse().unwrap()),
+        digest: Digest::of(&content(0)),
+    };
+    let next = with_commit(vec![announced], 2);
+    filler.shelf.write().apply(&next).unwrap();
+    with_checkpoint(filler.shelf.clone());
+    assert!(report(&account).is_none(), "of the revision before");
+    filler.take_stock(&mut account);
+    assert_eq!(report(&account).unwrap().readiness.log.size, 5);
 }

@@ -22,6 +22,8 @@ struct Operation {
     source: String,
     plan: Option<String>,
     revision: u64,
+    /// Its content is published, and its names wait.
+    at_gate: bool,
     present: u64,
     copied: u64,
     lost: u64,
@@ -69,6 +71,7 @@ fn table(operations: impl Iterator<Item = Operation>) -> Table {
             output::time(operation.started),
             operation.who,
             match (operation.finished, operation.revision) {
+                (0, _) if operation.at_gate => "at gate".to_owned(),
                 (0, _) => "running".to_owned(),
                 (_, 0) => "-".to_owned(),
                 (_, revision) => revision.to_string(),
@@ -103,6 +106,7 @@ impl From<v1::Operation> for Operation {
                 .ok()
                 .map(|digest| digest.to_string()),
             revision: result.revision,
+            at_gate: operation.at_gate,
             present: result.present,
             copied: result.copied,
             lost: result.lost,

@@ -162,3 +162,63 @@ fn waiting_to_wire(waiting: Waiting) -> v1::WaitingOperation {
         decided: gate.decided.is_some(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use landfall_catalog::Digest;
+    use prost::Message as _;
+
+    use super::super::MAX_ANSWER_BYTES;
+    use super::*;
+    use crate::promote::gate::{Witness, judge};
+    use crate::state::operations::{Operation, Start, Totals};
+
+    #[test]
+    fn the_longest_list_and_progress_are_answers_that_a_client_takes() {
+        let terms = Terms {
+            percent: 100,
+            minimum: u32::MAX,
+            timeout: u64::MAX,
+            on_timeout: OnTimeout::GiveUp,
+        };
+        let text = |number: usize| format!("{number:0>255}");
+        let witnesses = (0..10_000).map(|number| Witness {
+            mirror: text(number),
+            region: text(number / 10),
+            ready: false,
+        });
+        let standing = judge(terms, (1, 2), 3, 4, witnesses.collect());
+        let progress = standing_to_wire(&standing);
+        assert_eq!(progress.regions.len(), MAX_REGIONS);
+        assert!(progress.encoded_len() < MAX_ANSWER_BYTES / 2);
+        let waiting = Waiting {
+            operation: Operation {
+                sequence: 1,
+                start: Start {
+                    id: "x".repeat(64),
+                    plan: Digest::of(b""),
+                    who: "é".repeat(10_000),
+                    why: "é".repeat(10_000),
+                    source: String::new(),
+                    trace_parent: String::new(),
+                    started: u64::MAX,
+                },
+                finished: None,
+                result: Totals::default(),
+            },
+            gate: GateRow {
+                operation: 1,
+                terms,
+                announced: None,
+                decided: None,
+                end: None,
+            },
+            standing: Some(standing),
+        };
+        let answer = v1::ListGatesResponse {
+            gates: vec![waiting_to_wire(waiting); MAX_LIST],
+        };
+        let bytes = answer.encoded_len();
+        assert!(bytes < MAX_ANSWER_BYTES * 9 / 10, "{bytes}");
+    }
+}

@@ -203,10 +203,22 @@ impl promotion_server::Promotion for Service {
             .newest(limit)
             .await
             .map_err(|error| to_status(&error))?;
+        let waiting = self.shared.operations.waiting().await;
+        let waiting = waiting.map_err(|error| to_status(&error))?;
+        let waits = |sequence| {
+            let mut waiting = waiting.iter().map(|it| it.operation.sequence);
+            waiting.any(|one| one == sequence)
+        };
         Ok(Response::new(v1::ListOperationsResponse {
             operations: operations
                 .into_iter()
-                .map(|operation| listed(operation_to_wire(operation)))
+                .map(|operation| {
+                    let at_gate = waits(operation.sequence);
+                    v1::Operation {
+                        at_gate,
+                        ..listed(operation_to_wire(operation))
+                    }
+                })
                 .collect(),
         }))
     }
@@ -404,6 +416,7 @@ fn operation_to_wire(operation: rows::Operation) -> v1::Operation {
         source: operation.start.source,
         plan: model::digest_to_wire(&operation.start.plan),
         result,
+        at_gate: false,
     }
 }
 
@@ -498,6 +511,7 @@ mod tests {
                 error: text(),
                 ..v1::OperationDone::default()
             }),
+            at_gate: true,
         };
         let one = listed(operation);
         assert!(one.why.len() <= MAX_LISTED_BYTES && one.why.ends_with('…'));
