@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "promotion.proto",
         "mirrors.proto",
         "tokens.proto",
+        "audit.proto",
     ]
     .map(|file| format!("landfall/v1/{file}"));
     for file in &files {

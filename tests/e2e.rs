@@ -1,6 +1,7 @@
 //! The whole way, by user story.
 
 mod acknowledged;
+mod audit;
 mod bucket_origin;
 mod channels;
 mod demo;

@@ -1,6 +1,7 @@
 //! The command line, as DESIGN writes it and `--help` prints it. A file for each
 //! family of commands; what families share is in `shared`.
 
+mod audit;
 mod gate;
 mod log;
 mod look;
@@ -14,6 +15,7 @@ mod withdrawal;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use audit::*;
 pub(crate) use gate::*;
 pub(crate) use log::*;
 pub(crate) use look::*;
@@ -74,6 +76,9 @@ pub(crate) enum Command {
     Withdraw(WithdrawArgs),
     /// Takes a withdrawal back.
     Reinstate(ReinstateArgs),
+    /// Compares what the origin holds with what was approved.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// The state of the catalog and of the mirrors.
     Status(StatusArgs),
     /// Past operations: when, who, why, and what became of them.

@@ -1,5 +1,6 @@
 //! One file a verb.
 
+pub(crate) mod audit;
 pub(crate) mod change;
 pub(crate) mod explain;
 pub(crate) mod findings;

@@ -49,8 +49,8 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<Verdict, Failure> {
     use command::{
-        explain, gate, generate, history, log, plan, project, promote, reconcile, revert, run,
-        status, token, validate, wait, withdraw,
+        audit, explain, gate, generate, history, log, plan, project, promote, reconcile, revert,
+        run, status, token, validate, wait, withdraw,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -69,6 +69,7 @@ async fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Wait(args) => wait::run(args).await,
         Command::Withdraw(args) => withdraw::withdraw(args).await,
         Command::Reinstate(args) => withdraw::reinstate(args).await,
+        Command::Audit(command) => audit::run(command).await,
         Command::Status(args) => status::run(args).await,
         Command::History(args) => history::run(args).await,
         Command::Explain(args) => explain::run(args).await,

@@ -68,6 +68,27 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("\"{text}\" is out of range"))
 }
 
+/// Bytes a second as people write them: `200MB/s`, `200 MB/s`, `1GB` (powers of 1000).
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    let amount = text.trim().strip_suffix("/s").unwrap_or(text.trim());
+    let digits = amount.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let unit: u64 = match &amount[digits.len()..] {
+        "B" => 1,
+        "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        other => return Err(format!("\"{other}\" is not B, kB, MB or GB a second")),
+    };
+    let digits = digits.trim_end();
+    let count: u64 = digits
+        .parse()
+        .map_err(|_| format!("\"{digits}\" is not a number"))?;
+    count
+        .checked_mul(unit)
+        .filter(|rate| *rate > 0)
+        .ok_or_else(|| format!("\"{text}\" is out of range"))
+}
+
 /// Percent as people write it: `80%` or `80`; 1 to 100.
 pub(crate) fn percent(text: &str) -> Result<u8, String> {
     let digits = text.strip_suffix('%').unwrap_or(text);
@@ -129,6 +150,30 @@ mod tests {
             "99999999999999999999d",
         ] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates_are_read_with_their_unit() {
+        for (text, bytes) in [
+            ("200MB/s", 200_000_000),
+            ("200 MB/s", 200_000_000),
+            ("1GB", 1_000_000_000),
+            ("7 kB/s", 7_000),
+            ("1B/s", 1),
+        ] {
+            assert_eq!(rate(text), Ok(bytes), "{text}");
+        }
+        for bad in [
+            "",
+            "200",
+            "0MB/s",
+            "MB/s",
+            "200Mbit/s",
+            "1.5GB/s",
+            "99999999999999999999B",
+        ] {
+            assert!(rate(bad).is_err(), "{bad}");
         }
     }
 

@@ -10,11 +10,12 @@ use landfall_content::{Store, StoreError};
 use landfall_proto::status::chain;
 use landfall_runtime::clock::{Clock, SystemClock};
 use landfall_runtime::config::{Check, process_environment};
-use landfall_runtime::dial::DialError;
+use landfall_runtime::dial::{DialError, Reach};
 use landfall_runtime::ops::{self, Ready};
 use landfall_runtime::{OnError, Shutdown, TaskFailure, Tasks};
 use tokio::net::TcpListener;
 
+use crate::audit::{AuditError, Audits, LastAudit, Parts as AuditParts};
 use crate::config::Config;
 use crate::fleet::{Fleet, FleetError, OwnLog};
 use crate::grpc::{self, Shared, Urls};
@@ -98,6 +99,9 @@ pub enum RunError {
     /// Unfinished operations cannot be resumed.
     #[error("unfinished operations cannot be resumed")]
     Resume(#[from] OperationError),
+    /// The audits cannot be loaded.
+    #[error("the audits cannot be loaded: {0}")]
+    Audit(String),
     /// The metrics contradict each other. A defect.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] prometheus::Error),
@@ -121,6 +125,7 @@ impl RunError {
             | Self::Store(_)
             | Self::Fleet(_)
             | Self::Resume(_)
+            | Self::Audit(_)
             | Self::Metrics(_)
             | Self::Task(_) => false,
         }
@@ -216,12 +221,14 @@ async fn start(
     let staging = Staging::new(config.staging, Arc::clone(&rules));
     let sources = Sources::new(staging, &limits, &config.allow_private)?;
     let metrics = Metrics::new()?;
+    let last_audit = LastAudit::default();
     let statuses = Statuses::new(
         &urls.name,
         verifier_keys,
         catalog.clone(),
         fleet.clone(),
         Arc::clone(&clock),
+        last_audit.clone(),
     );
     let tokens = Tokens::load(state.clone(), Arc::clone(&clock)).await?;
     let operations = Operations::new(
@@ -251,6 +258,21 @@ async fn start(
     tasks.spawn("withheld", OnError::Log, async move {
         hiding.hide_all().await;
     });
+    let audits = Audits::load(AuditParts {
+        state: state.clone(),
+        catalog: catalog.clone(),
+        store: store.clone(),
+        fleet: fleet.clone(),
+        withdrawals: withdrawals.clone(),
+        tasks: tasks.clone(),
+        clock: Arc::clone(&clock),
+        last: last_audit,
+        // Plain text is on this machine only, and so are its mirrors.
+        reach: Reach::allowing(&config.allow_private).with_loopback(true),
+    });
+    let audits = audits
+        .await
+        .map_err(|error: AuditError| RunError::Audit(chain(&error)))?;
     let planner = Planner {
         state,
         catalog: catalog.clone(),
@@ -294,6 +316,7 @@ async fn start(
         operations,
         planner,
         withdrawals,
+        audits,
         gate: Gate::new(tokens.clone()),
         tokens,
         statuses,

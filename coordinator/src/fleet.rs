@@ -7,6 +7,7 @@
 
 mod board;
 mod health;
+mod holders;
 mod lineage;
 mod session;
 mod status;

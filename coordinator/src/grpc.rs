@@ -4,6 +4,7 @@
 //! than what it sent, when the transport has room. So a slow reader costs no
 //! memory, and a stream that is dropped leaves nothing behind.
 
+mod audit;
 mod fleet;
 mod gates;
 mod mirrors;
@@ -21,8 +22,8 @@ use std::time::Duration;
 use landfall_log::publish::{CatalogService, Publisher};
 use landfall_proto::FILE_DESCRIPTOR_SET;
 use landfall_proto::v1::{
-    fleet_server::FleetServer, mirrors_server::MirrorsServer, promotion_server::PromotionServer,
-    routing_server::RoutingServer, tokens_server::TokensServer,
+    audit_server::AuditServer, fleet_server::FleetServer, mirrors_server::MirrorsServer,
+    promotion_server::PromotionServer, routing_server::RoutingServer, tokens_server::TokensServer,
 };
 use landfall_runtime::clock::Clock;
 use landfall_runtime::{Shutdown, telemetry};
@@ -33,6 +34,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Status};
 
+use crate::audit::Audits;
 use crate::catalog::SharedCatalog;
 use crate::config::Limits;
 use crate::fleet::Fleet;
@@ -79,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) operations: Operations,
     pub(crate) planner: Planner,
     pub(crate) withdrawals: Withdrawals,
+    pub(crate) audits: Audits,
     pub(crate) tokens: Tokens,
     pub(crate) gate: Gate,
     pub(crate) statuses: Statuses,
@@ -138,6 +141,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), G
         .set_serving::<MirrorsServer<mirrors::Service>>()
         .await;
     health.set_serving::<TokensServer<tokens::Service>>().await;
+    health.set_serving::<AuditServer<audit::Service>>().await;
     health.set_serving::<CatalogService>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -168,6 +172,9 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), G
     let tokens = TokensServer::new(tokens::Service {
         shared: shared.clone(),
     });
+    let audit = AuditServer::new(audit::Service {
+        shared: shared.clone(),
+    });
     let mirrors = MirrorsServer::new(mirrors::Service {
         shared: shared.clone(),
     });
@@ -187,6 +194,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), G
         .add_service(fleet.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(routing.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(tokens.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .add_service(audit.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .add_service(mirrors.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .serve_with_incoming_shutdown(incoming, shutdown.requested_owned());
     let drained = async {

@@ -7,7 +7,8 @@
 //! one revision (`promote/compose`, `publish`), or with a gate (`promote/gate`,
 //! `promote/operation/gate`) in two. `grpc/fleet` holds the agents'
 //! sessions, `fleet` what they report, `grpc/routing` tells redirectors, and `web`
-//! serves the log, the origin and the state of the whole.
+//! serves the log, the origin and the state of the whole. `audit` compares the origin
+//! with the catalog, and mends it.
 //!
 //! # Invariants
 //!
@@ -23,11 +24,12 @@
 //!
 //! # Deliberately absent
 //!
-//! Identity (only loopback is served; there, tokens limit who uses them), audits,
+//! Identity (only loopback is served; there, tokens limit who uses them), audits of mirrors,
 //! leases and directives for agents, state engines other than `SQLite`, origins
 //! other than a folder. None of them is half there.
 
 mod app;
+mod audit;
 mod catalog;
 pub mod config;
 mod fleet;

@@ -89,6 +89,8 @@ struct Live {
     checkpoint_age: IntGauge,
     sessions: IntGauge,
     mirrors: IntGaugeVec,
+    audit_time: IntGauge,
+    audit_findings: IntGaugeVec,
 }
 
 impl Live {
@@ -116,10 +118,21 @@ impl Live {
                 Opts::new("landfall_mirrors", "Mirrors by state."),
                 &["state"],
             )?,
+            audit_time: IntGauge::new(
+                "landfall_origin_audit_time_seconds",
+                "When the last whole audit of the origin ended; 0: never.",
+            )?,
+            audit_findings: IntGaugeVec::new(
+                Opts::new(
+                    "landfall_origin_audit_drift",
+                    "What the last whole audit of the origin found, by outcome.",
+                ),
+                &["outcome"],
+            )?,
         })
     }
 
-    fn plain(&self) -> [&IntGauge; 8] {
+    fn plain(&self) -> [&IntGauge; 9] {
         [
             &self.revision,
             &self.log_size,
@@ -129,6 +142,7 @@ impl Live {
             &self.bytes,
             &self.checkpoint_age,
             &self.sessions,
+            &self.audit_time,
         ]
     }
 }
@@ -136,7 +150,10 @@ impl Live {
 impl Collector for Live {
     fn desc(&self) -> Vec<&Desc> {
         let plain = self.plain().into_iter().flat_map(Collector::desc);
-        plain.chain(self.mirrors.desc()).collect()
+        plain
+            .chain(self.mirrors.desc())
+            .chain(self.audit_findings.desc())
+            .collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -154,6 +171,7 @@ impl Collector for Live {
             status.bytes,
             age,
             status.fleet.connected() as u64,
+            status.origin_audit.as_ref().map_or(0, |it| it.finished),
         ];
         for (gauge, value) in self.plain().into_iter().zip(values) {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
@@ -167,7 +185,23 @@ impl Collector for Live {
             let count = i64::try_from(in_state.count()).unwrap_or(i64::MAX);
             self.mirrors.with_label_values(&[state]).set(count);
         }
+        let tally = status
+            .origin_audit
+            .map(|audit| audit.tally)
+            .unwrap_or_default();
+        for (outcome, count) in [
+            ("found", tally.found),
+            ("repaired", tally.repaired),
+            ("lost", tally.lost),
+            ("failed", tally.failed),
+        ] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.audit_findings.with_label_values(&[outcome]).set(count);
+        }
         let plain = self.plain().into_iter().flat_map(Collector::collect);
-        plain.chain(self.mirrors.collect()).collect()
+        plain
+            .chain(self.mirrors.collect())
+            .chain(self.audit_findings.collect())
+            .collect()
     }
 }

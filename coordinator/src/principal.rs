@@ -54,7 +54,9 @@ pub(crate) enum Action {
     Reinstate,
     /// Register from where and to where projects are promoted.
     ApplyProjects,
-    /// Read operations.
+    /// Have the origin compared with the catalog, and repaired.
+    AuditOrigin,
+    /// Read operations and audits.
     ReadOperations,
     /// Read the state of the fleet.
     ReadFleet,
@@ -129,6 +131,7 @@ impl fmt::Display for Action {
             Self::Revert => "revert",
             Self::Reinstate => "reinstate",
             Self::ApplyProjects => "register projects",
+            Self::AuditOrigin => "audit the origin",
             Self::ReadOperations => "read operations",
             Self::ReadFleet => "read the fleet",
             Self::ManageTokens => "manage tokens",
@@ -160,6 +163,7 @@ const fn right(role: &Role, action: Action) -> Right {
             | Action::Revert
             | Action::Reinstate
             | Action::ApplyProjects
+            | Action::AuditOrigin
             | Action::ManageTokens,
         ) => Right::Nothing,
     }

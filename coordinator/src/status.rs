@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use landfall_runtime::clock::Clock;
 
+use crate::audit::LastAudit;
 use crate::catalog::{Published, SharedCatalog};
 use crate::fleet::{Fleet, FleetStatus, MirrorStatus};
+use crate::state::audits::Audit;
 pub(crate) use withdrawals::Withdrawal;
 use withdrawals::{confirmed, withdrawn};
 
@@ -20,6 +22,7 @@ pub(crate) struct Statuses {
     catalog: SharedCatalog,
     fleet: Fleet,
     clock: Arc<dyn Clock>,
+    last_audit: LastAudit,
 }
 
 /// How everything is.
@@ -44,6 +47,8 @@ pub(crate) struct Status {
     pub(crate) fleet: FleetStatus,
     /// What is withdrawn, newest first; only [`Statuses::whole`] tells.
     pub(crate) withdrawals: Vec<Withdrawal>,
+    /// The last audit of the origin that came to its end.
+    pub(crate) origin_audit: Option<Audit>,
     published: Published,
 }
 
@@ -61,6 +66,7 @@ impl Statuses {
         catalog: SharedCatalog,
         fleet: Fleet,
         clock: Arc<dyn Clock>,
+        last_audit: LastAudit,
     ) -> Self {
         Self {
             name: name.into(),
@@ -68,6 +74,7 @@ impl Statuses {
             catalog,
             fleet,
             clock,
+            last_audit,
         }
     }
 
@@ -118,6 +125,7 @@ impl Statuses {
             checkpoint_time: checkpoint.time,
             stale: checkpoint.stale(self.clock.unix_seconds()),
             withdrawals: Vec::new(),
+            origin_audit: self.last_audit.get(),
             fleet,
             published,
         }

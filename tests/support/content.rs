@@ -150,6 +150,18 @@ impl Layout {
         )
     }
 
+    /// The digests of an image's layers.
+    pub(crate) fn layers(&self, image: &Descriptor) -> Vec<String> {
+        let hex = image["digest"].as_str().unwrap();
+        let hex = hex.trim_start_matches("sha256:");
+        let manifest = fs::read(self.dir.join("blobs/sha256").join(hex)).unwrap();
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        let layers = manifest["layers"].as_array().unwrap().iter();
+        layers
+            .map(|layer| layer["digest"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
     /// Bytes of an image's config and of its layers.
     pub(crate) fn blob_bytes(&self, image: &Descriptor) -> BlobBytes {
         let hex = image["digest"]

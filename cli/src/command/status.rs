@@ -24,6 +24,18 @@ pub(crate) struct Status {
     stale: bool,
     mirrors: Vec<MirrorStatus>,
     withdrawals: Vec<Withdrawal>,
+    /// Null: the origin was never audited.
+    origin_audit: Option<OriginAudit>,
+}
+
+/// The last audit of the origin that came to its end.
+#[derive(Debug, Serialize)]
+struct OriginAudit {
+    time: u64,
+    /// Objects that were compared.
+    checked: u64,
+    /// What differed and was not repaired.
+    drift: u64,
 }
 
 /// What one revision withdrew and is withdrawn still.
@@ -144,6 +156,11 @@ impl From<v1::ListMirrorsResponse> for Status {
             stale: response.stale,
             mirrors: response.mirrors.into_iter().map(From::from).collect(),
             withdrawals: response.withdrawals.into_iter().map(From::from).collect(),
+            origin_audit: response.origin_audit.map(|audit| OriginAudit {
+                time: audit.time,
+                checked: audit.checked,
+                drift: audit.drift,
+            }),
         }
     }
 }
@@ -229,7 +246,7 @@ impl Status {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "{}  revision {}  {} objects  {} names{}  log of {} entries\ncheckpoint of {}{}\n\n",
+            "{}  revision {}  {} objects  {} names{}  log of {} entries\ncheckpoint of {}{}\n{}\n\n",
             self.name,
             self.revision,
             self.objects,
@@ -241,6 +258,15 @@ impl Status {
             self.log_size,
             output::time(self.checkpoint_time),
             if self.stale { "  STALE" } else { "" },
+            self.origin_audit.as_ref().map_or_else(
+                || "the origin was never audited".to_owned(),
+                |audit| format!(
+                    "origin audited at {}: {} objects, {} differ",
+                    output::time(audit.time),
+                    audit.checked,
+                    audit.drift
+                ),
+            ),
         );
         let mut table = Table::new(&[
             "MIRROR",

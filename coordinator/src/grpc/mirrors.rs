@@ -57,6 +57,11 @@ impl mirrors_server::Mirrors for Service {
                 .map(|it| of_page(withdrawal(it), &names))
                 .collect(),
             next,
+            origin_audit: status.origin_audit.as_ref().map(|audit| v1::OriginAudit {
+                time: audit.finished,
+                checked: audit.tally.objects,
+                drift: audit.tally.drift(),
+            }),
         }))
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::tokens::tests::with;
 
-const ALL: [Action; 14] = [
+const ALL: [Action; 15] = [
     Action::ReadCatalog,
     Action::ReadRouting,
     Action::ReportProbes,
@@ -13,6 +13,7 @@ const ALL: [Action; 14] = [
     Action::Revert,
     Action::Reinstate,
     Action::ApplyProjects,
+    Action::AuditOrigin,
     Action::ReadOperations,
     Action::ReadFleet,
     Action::ManageTokens,
@@ -99,6 +100,7 @@ async fn a_token_has_exactly_its_roles_also_on_this_machine() {
                 | Action::BeMirror
                 | Action::Reinstate
                 | Action::ApplyProjects
+                | Action::AuditOrigin
                 | Action::ManageTokens => &admin,
             };
             let metadata = metadata(&[&format!("Bearer {secret}")]);

@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::StateError;
 
-const MIGRATIONS: [&str; 3] = [FIRST, TOKENS, GATES];
+const MIGRATIONS: [&str; 4] = [FIRST, TOKENS, GATES, AUDITS];
 
 const FIRST: &str = "
 -- The newest checkpoint that was ever signed. What the tiles must come to show.
@@ -142,6 +142,39 @@ CREATE TABLE gate (
     reason     TEXT    NOT NULL DEFAULT '',
     ended      TEXT    CHECK (ended IN ('opened', 'given-up'))
 ) STRICT;
+";
+
+const AUDITS: &str = "
+-- Audits of the origin; the last few.
+CREATE TABLE audit (
+    sequence         INTEGER PRIMARY KEY AUTOINCREMENT,
+    id               TEXT    NOT NULL UNIQUE,
+    who              TEXT    NOT NULL,
+    repair           INTEGER NOT NULL,
+    bytes_per_second INTEGER NOT NULL, -- 0: no limit
+    started          INTEGER NOT NULL,
+    finished         INTEGER NOT NULL DEFAULT 0, -- 0 while it runs
+    objects          INTEGER NOT NULL DEFAULT 0,
+    bytes            INTEGER NOT NULL DEFAULT 0,
+    found            INTEGER NOT NULL DEFAULT 0,
+    repaired         INTEGER NOT NULL DEFAULT 0,
+    lost             INTEGER NOT NULL DEFAULT 0,
+    failed           INTEGER NOT NULL DEFAULT 0,
+    notes            INTEGER NOT NULL DEFAULT 0,
+    error            TEXT    NOT NULL DEFAULT ''
+) STRICT;
+
+-- What an audit found, with what became of it.
+CREATE TABLE audit_finding (
+    audit    INTEGER NOT NULL REFERENCES audit (sequence),
+    position INTEGER NOT NULL, -- 1, 2, 3 … as they were found
+    code     TEXT    NOT NULL,
+    digest   BLOB    CHECK (length(digest) = 32), -- NULL: it is no object
+    name     TEXT    NOT NULL,
+    detail   TEXT    NOT NULL,
+    outcome  TEXT    NOT NULL,
+    PRIMARY KEY (audit, position)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Applies what is missing, in one transaction.

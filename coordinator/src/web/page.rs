@@ -30,6 +30,8 @@ struct Page {
     size: String,
     checkpoint: String,
     stale: bool,
+    audit: String,
+    has_drift: bool,
     mirrors: Vec<MirrorRow>,
     withdrawals: Vec<WithdrawalRow>,
     operations: Vec<OperationRow>,
@@ -104,6 +106,20 @@ fn page(status: &Status, operations: Vec<Operation>, now: u64) -> Page {
         size: size_text(status.bytes),
         checkpoint: ago(now, status.checkpoint_time),
         stale: status.stale,
+        audit: status.origin_audit.as_ref().map_or_else(
+            || "never".to_owned(),
+            |audit| {
+                let time = ago(now, audit.finished);
+                match audit.tally.drift() {
+                    0 => format!("{time}, as approved"),
+                    drift => format!("{time}, {drift} differ"),
+                }
+            },
+        ),
+        has_drift: status
+            .origin_audit
+            .as_ref()
+            .is_some_and(|audit| audit.tally.drift() > 0),
         mirrors: status
             .fleet
             .mirrors
@@ -265,6 +281,8 @@ mod tests {
             size: "5 B".into(),
             checkpoint: "1 s ago".into(),
             stale: true,
+            audit: "never".into(),
+            has_drift: false,
             mirrors: Vec::new(),
             withdrawals: Vec::new(),
             operations: vec![OperationRow {

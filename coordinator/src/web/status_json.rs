@@ -26,6 +26,19 @@ struct StatusJson {
     mirrors: Vec<MirrorJson>,
     /// Newest first.
     withdrawals: Vec<WithdrawalJson>,
+    /// Null: the origin was never audited.
+    origin_audit: Option<AuditJson>,
+}
+
+/// The last audit of the origin.
+#[derive(Debug, Serialize)]
+struct AuditJson {
+    /// When it ended, in POSIX seconds.
+    time: u64,
+    /// Objects that were compared.
+    checked: u64,
+    /// What differed and was not repaired.
+    drift: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,6 +99,11 @@ impl From<&Status> for StatusJson {
                 .map(|mirror| mirror_json(mirror, status.names_revision(mirror)))
                 .collect(),
             withdrawals: status.withdrawals.iter().map(withdrawal_json).collect(),
+            origin_audit: status.origin_audit.as_ref().map(|audit| AuditJson {
+                time: audit.finished,
+                checked: audit.tally.objects,
+                drift: audit.tally.drift(),
+            }),
         }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) type Troubles = Vec<String>;
 impl Withdrawals {
     /// Takes what is withdrawn among `objects` out of sight of who reads the
     /// origin's store without us.
-    pub(super) async fn hide(&self, objects: &[Digest]) -> Troubles {
+    pub(crate) async fn hide(&self, objects: &[Digest]) -> Troubles {
         let withdrawn: Vec<Digest> = self.catalog.read(|catalog| {
             let withdrawn = |digest: &&Digest| catalog.withdrawn(digest).is_some();
             objects.iter().filter(withdrawn).copied().collect()

@@ -25,6 +25,12 @@ impl Membership {
             .is_some_and(|counts| counts.contains_key(&ordinal))
     }
 
+    /// What a repository holds, in no order.
+    pub(crate) fn members(&self, repository: RepositoryId) -> impl Iterator<Item = Ordinal> {
+        let counts = self.repositories.get(repository.index());
+        counts.into_iter().flat_map(|counts| counts.keys().copied())
+    }
+
     /// Counts one more name of `repository` that means `ordinal`. Gives the
     /// number of counts changed.
     pub(crate) fn hold(

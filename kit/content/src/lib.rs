@@ -39,7 +39,7 @@ pub use source::{
 };
 pub use store::{
     ASIDE, BucketStore, Destination, DirectoryStore, Item, NameChange, NamesBatch, NamesReport,
-    PartialWriter, RegistryStore, Store, StoreError, WriterOptions,
+    PartialWriter, RegistryStore, Shown, Store, StoreError, WriterOptions,
 };
 pub use transfer::{
     FaultKind, Fetched, SourceFault, TransferError, TransferLimits, Want, fetch_pieces, transfer,

@@ -122,7 +122,7 @@ impl SourceError {
     }
 
     /// Something went wrong that may go right the next time.
-    pub(crate) fn transient(detail: impl Into<String>) -> Self {
+    pub fn transient(detail: impl Into<String>) -> Self {
         Self::new(SourceErrorKind::Transient { retry_after: None }, detail)
     }
 

@@ -3,6 +3,7 @@
 //! tests asks of each.
 
 mod any;
+mod aside;
 mod assay;
 #[cfg(test)]
 mod battery;
@@ -16,6 +17,7 @@ mod registry;
 mod stream;
 
 pub use any::{NameChange, Store};
+pub use aside::Shown;
 pub use bucket::BucketStore;
 pub(crate) use bucket::connect;
 pub use destination::Destination;

@@ -240,6 +240,15 @@ impl Catalog {
             .is_some_and(|id| self.membership.contains(id, ordinal))
     }
 
+    /// All objects that names of that repository reach through children, withdrawn
+    /// ones too. Costs as much as they are.
+    #[must_use]
+    pub fn members(&self, repository: &str) -> RoaringBitmap {
+        let id = self.names.repository_id(repository);
+        let members = id.into_iter().flat_map(|id| self.membership.members(id));
+        members.map(Ordinal::get).collect()
+    }
+
     /// All objects that refer to `subject`, wherever they are, live or not, by ordinal.
     #[must_use]
     pub fn referring_to(&self, subject: &Digest) -> &[Ordinal] {

@@ -7,6 +7,7 @@
 //! .landfall/pieces/<hex>           piece lists, by the hex digest of the object
 //! .landfall/uploads/<owner>/<hex>  uploads under way of one owner
 //! .landfall/withheld/<hex>         objects that nobody is to find for now
+//! .landfall/aside/<hex>            what was not what its key said
 //! ```
 //!
 //! A commit is the last request of a write, made only when every byte hashed to
@@ -16,6 +17,7 @@
 //! a multipart upload is written down before its first part is sent, and
 //! aborted when the same owner comes again.
 
+mod aside;
 mod connect;
 mod upload;
 

@@ -7,6 +7,7 @@
 //! <path>                          published files, hard links to blobs
 //! .landfall/partial/<hex>         transfers under way: each file is its own journal
 //! .landfall/pieces/<hex>          piece lists, by the hex digest of the object
+//! .landfall/aside/<hex>           what was not what its name said, out of sight
 //! .landfall/tmp/                  names in the making; emptied when nobody has the store open
 //! .landfall/{lock,names.lock}     advisory locks
 //! ```
@@ -15,6 +16,7 @@
 //! rename, fsync the folder. All methods block; call them from a blocking
 //! thread, or through [`DirectoryStore::run`].
 
+mod aside;
 mod blobs;
 mod durable;
 mod lane;

@@ -260,6 +260,39 @@ impl RegistryStore {
         put.await.map(drop).map_err(said)
     }
 
+    /// The digest of what a tag means; none if there is no such tag.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Remote`].
+    pub async fn tagged(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, StoreError> {
+        let reference = Reference::Tag(tag.clone());
+        let found = self.inner.registry.manifest(repository, &reference).await;
+        let found = found.map_err(|error| {
+            let place = format!("{}/{repository}:{tag}", self.inner.name);
+            StoreError::from_registry("read", &place, error)
+        })?;
+        Ok(found.map(|found| found.digest))
+    }
+
+    /// All tags of `repository`; none if there is no such repository.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Remote`].
+    pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, StoreError> {
+        let found = self.inner.registry.tags(repository).await;
+        let found = found.map_err(|error| {
+            let place = format!("{}/{repository}", self.inner.name);
+            StoreError::from_registry("list", &place, error)
+        })?;
+        Ok(found.unwrap_or_default())
+    }
+
     /// Waits until nobody else in this process writes the item.
     pub(crate) async fn claim(&self, item: &Item) -> Result<Claim, StoreError> {
         repository(item)?;

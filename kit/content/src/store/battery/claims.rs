@@ -33,6 +33,7 @@ pub(super) async fn all(ground: &Ground) {
     a_wrong_piece_is_kept_out_and_its_source_named(ground).await;
     listing_and_removing_touch_only_what_was_asked_for(ground).await;
     files_are_where_their_names_say(ground).await;
+    what_is_set_aside_is_found_by_nobody_and_can_come_again(ground).await;
 }
 
 fn want(bytes: &Bytes, with_pieces: bool) -> Want {
@@ -369,4 +370,21 @@ async fn read_file(store: &Store, path: &str) -> Option<(Bytes, Option<MediaType
         Store::Bucket(store) => store.read_file(&path.parse().unwrap()).await,
         Store::Registry(_) => None,
     }
+}
+
+async fn what_is_set_aside_is_found_by_nobody_and_can_come_again(ground: &Ground) {
+    let store = ground.open("aside", "battery").await;
+    let bytes = sample(SMALL);
+    let item = item(&bytes);
+    assert!(!store.set_aside(&item).await.unwrap());
+    store.forget_aside(&item).await.unwrap();
+    let server = TestServer::start(&bytes, Behaviour::Honest).await;
+    for _ in 0..2 {
+        bring(&store, &bytes, &[&server]).await.unwrap();
+        assert_whole(&store, &bytes).await;
+        assert!(store.set_aside(&item).await.unwrap());
+        assert_invisible(&store, &bytes).await;
+    }
+    store.forget_aside(&item).await.unwrap();
+    assert!(!store.set_aside(&item).await.unwrap());
 }
