@@ -10,6 +10,9 @@ use landfall_promotion::{Change, PlanOptions, SourceFile, Tree, parse, plan, sep
 
 use crate::{Target, text};
 
+/// Far above what a checkout has; findings show paths whole.
+const MAX_PATH_BYTES: usize = 1_000;
+
 const REGISTRIES: &str = "registries:\n- name: gcr.io/k8s-staging-p\n  src: true\n- name: eu.example/prod/p\n  service-account: a@b\nimagesPath: x\n";
 const FILESTORES: &str = "filestores:\n- base: gs://k8s-staging-p/releases/\n  src: true\n- base: s3://prod/binaries/p\n";
 
@@ -60,6 +63,9 @@ pub(crate) fn targets() -> Vec<Target> {
             |input| {
                 let input = text(input);
                 let (path, rest) = input.split_once('\n').unwrap_or((&input, ""));
+                if path.len() > MAX_PATH_BYTES {
+                    return "too long".to_owned();
+                }
                 let role = layout::wanted(path).map(|role| std::mem::discriminant(&role));
                 let others = [("manifests/p/promoter-manifest.yaml", REGISTRIES)];
                 format!("{role:?} {}", manifest(path, rest.as_bytes(), &others))

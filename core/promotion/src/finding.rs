@@ -287,10 +287,11 @@ pub(crate) fn finding(
     Finding {
         severity: rule.severity,
         rule: rule.id,
-        file: at.file.to_string(),
+        // The names of folders and files are outside text, too.
+        file: printable(&at.file),
         line: at.line,
         column: at.column,
-        message,
+        message: printable(&message),
         help: rule.help.to_owned(),
         excerpt,
         content_hash: hash.finish(),
@@ -305,19 +306,24 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 fn shortened(text: &str, limit: usize) -> String {
-    let mut short: String = text
-        .chars()
-        .take(limit)
-        .map(|c| match c {
-            '\t' => ' ',
-            _ if c.is_control() || is_reordering(c) => '\u{fffd}',
-            _ => c,
-        })
-        .collect();
+    let mut short: String = text.chars().take(limit).map(shown).collect();
     if text.chars().nth(limit).is_some() {
         short.push('…');
     }
     short
+}
+
+fn printable(text: &str) -> String {
+    text.chars().map(shown).collect()
+}
+
+/// A character as it is shown: nothing steers a terminal.
+fn shown(c: char) -> char {
+    match c {
+        '\t' => ' ',
+        _ if c.is_control() || is_reordering(c) => '\u{fffd}',
+        _ => c,
+    }
 }
 
 /// Unicode's bidirectional controls, which would show a line as other than it is.

@@ -376,3 +376,18 @@ fn a_manifest_of_one_file_holds_both_halves() {
         &[("p.yaml", &text), REGISTRIES, ("images/p/images.yaml", "")],
     );
 }
+
+#[test]
+fn a_folder_named_to_steer_a_terminal_does_not() {
+    let path = "images/p\u{1b}[2Jq\u{202e}/images.yaml";
+    let text = outcome(&[(path, "- name: [a]\n")]);
+    assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+    assert!(
+        text.contains("images/p\u{fffd}[2Jq\u{fffd}/images.yaml:1:9"),
+        "{text}"
+    );
+    assert!(
+        text.contains("project p\u{fffd}[2Jq\u{fffd} has no promoter-manifest.yaml"),
+        "{text}"
+    );
+}
