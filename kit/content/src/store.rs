@@ -8,6 +8,7 @@ mod assay;
 #[cfg(test)]
 mod battery;
 mod bucket;
+mod check;
 mod claim;
 mod destination;
 mod directory;

@@ -2,10 +2,11 @@
 //! back what they have not published.
 
 use bytes::Bytes;
-use landfall_catalog::{Digest, Hasher, PIECE_SIZE};
+use landfall_catalog::{Digest, Hasher};
 
+use super::check::Check;
 use super::{StoreError, WriterOptions};
-use crate::piece::{PieceHasher, PieceList, piece_count};
+use crate::piece::PieceList;
 
 /// Hashes an object from its first byte to its last, and holds back what is not
 /// known to be right if there is a piece list.
@@ -19,46 +20,18 @@ pub(crate) struct Assay {
     check: Check,
 }
 
-#[derive(Debug)]
-enum Check {
-    /// The whole digest decides.
-    Whole,
-    /// A piece list is made on the way.
-    Make(PieceHasher),
-    /// Only right pieces are let through.
-    Pieces { list: PieceList, pending: Pending },
-}
-
-#[derive(Debug, Default)]
-struct Pending {
-    chunks: Vec<Bytes>,
-    length: u64,
-    hasher: Hasher,
-}
-
 impl Assay {
     pub(crate) fn new(
         digest: Digest,
         size: u64,
-        options: WriterOptions,
+        options: &WriterOptions,
     ) -> Result<Self, StoreError> {
-        let check = match options.pieces {
-            Some(list) if list.count() != piece_count(size) => {
-                return Err(StoreError::PieceList(digest));
-            }
-            Some(list) => Check::Pieces {
-                list,
-                pending: Pending::default(),
-            },
-            None if options.make_pieces && size > PIECE_SIZE => Check::Make(PieceHasher::default()),
-            None => Check::Whole,
-        };
         Ok(Self {
             digest,
             size,
             passed: 0,
             whole: Hasher::new(),
-            check,
+            check: Check::new(digest, size, options)?,
         })
     }
 
@@ -73,55 +46,22 @@ impl Assay {
         batch: Vec<Bytes>,
         right: &mut Vec<Bytes>,
     ) -> Result<(), StoreError> {
-        for mut chunk in batch {
-            if chunk.len() as u64 > self.size - self.passed - self.pending() {
-                return Err(StoreError::TooLong {
-                    digest: self.digest,
-                    limit: self.size,
-                });
+        for chunk in batch {
+            let before = right.len();
+            let taken = self.check.take(self.passed, chunk, right);
+            // Also what came before a wrong piece.
+            for chunk in &right[before..] {
+                self.whole.update(chunk);
+                self.passed += chunk.len() as u64;
             }
-            if let Check::Make(hasher) = &mut self.check {
-                hasher.update(&chunk);
-            }
-            let Check::Pieces { list, pending } = &mut self.check else {
-                self.pass(chunk, right);
-                continue;
-            };
-            let mut complete = Vec::new();
-            let mut position = self.passed;
-            while !chunk.is_empty() {
-                let length = PIECE_SIZE.min(self.size - position);
-                let room = usize::try_from(length - pending.length).unwrap_or(usize::MAX);
-                pending.take(chunk.split_to(room.min(chunk.len())));
-                if pending.length < length {
-                    break;
-                }
-                let piece = std::mem::take(pending);
-                let index = position / PIECE_SIZE;
-                if list.get(index) != Some(&piece.hasher.finish()) {
-                    for chunk in complete {
-                        self.pass(chunk, right);
-                    }
-                    return Err(StoreError::WrongPiece {
-                        digest: self.digest,
-                        index,
-                    });
-                }
-                position += piece.length;
-                complete.extend(piece.chunks);
-            }
-            for chunk in complete {
-                self.pass(chunk, right);
-            }
+            taken?;
         }
         Ok(())
     }
 
     /// Forgets bytes of a piece that is not complete.
     pub(crate) fn forget_pending(&mut self) {
-        if let Check::Pieces { pending, .. } = &mut self.check {
-            *pending = Pending::default();
-        }
+        self.check.forget_pending();
     }
 
     /// The piece list, if it was given or made, if everything let through is the
@@ -141,32 +81,7 @@ impl Assay {
                 found,
             });
         }
-        Ok(match self.check {
-            Check::Whole => None,
-            Check::Make(hasher) => Some(hasher.finish()),
-            Check::Pieces { list, .. } => Some(list),
-        })
-    }
-
-    fn pass(&mut self, chunk: Bytes, right: &mut Vec<Bytes>) {
-        self.whole.update(&chunk);
-        self.passed += chunk.len() as u64;
-        right.push(chunk);
-    }
-
-    fn pending(&self) -> u64 {
-        match &self.check {
-            Check::Pieces { pending, .. } => pending.length,
-            Check::Whole | Check::Make(_) => 0,
-        }
-    }
-}
-
-impl Pending {
-    fn take(&mut self, chunk: Bytes) {
-        self.hasher.update(&chunk);
-        self.length += chunk.len() as u64;
-        self.chunks.push(chunk);
+        Ok(self.check.finish())
     }
 }
 
@@ -180,7 +95,7 @@ mod tests {
             pieces: pieces.then(|| PieceList::of(bytes)),
             make_pieces: true,
         };
-        Assay::new(Digest::of(bytes), bytes.len() as u64, options).unwrap()
+        Assay::new(Digest::of(bytes), bytes.len() as u64, &options).unwrap()
     }
 
     #[test]

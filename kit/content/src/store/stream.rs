@@ -39,6 +39,41 @@ pub(crate) trait Upload: Send {
     fn abandon(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
+/// Keeps the object in memory, to send it in one request.
+pub(crate) struct InOne<T>(pub(crate) T);
+
+/// Sends a whole object.
+pub(crate) trait PutWhole: Send + 'static {
+    fn put_whole(
+        self,
+        content: Vec<Bytes>,
+        pieces: Option<PieceList>,
+    ) -> BoxFuture<'static, Result<(), StoreError>>;
+}
+
+impl<T: PutWhole> Upload for InOne<T> {
+    fn part_size(&self) -> usize {
+        usize::MAX
+    }
+
+    fn part(&mut self, _: Vec<Bytes>) -> BoxFuture<'_, Result<(), StoreError>> {
+        // No part is as large as that.
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn finish(
+        self: Box<Self>,
+        rest: Vec<Bytes>,
+        pieces: Option<PieceList>,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.0.put_whole(rest, pieces)
+    }
+
+    fn abandon(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
 /// Begins an upload: again after [`StreamWriter::start_over`].
 pub(crate) trait Begin: Send + Sync {
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Upload>, StoreError>>;
@@ -70,7 +105,7 @@ impl StreamWriter {
     ) -> Result<Self, StoreError> {
         let digest = *claim.digest();
         Ok(Self {
-            assay: Some(Assay::new(digest, size, options.clone())?),
+            assay: Some(Assay::new(digest, size, &options)?),
             digest,
             size,
             options,
@@ -157,7 +192,7 @@ impl StreamWriter {
 
     pub(crate) async fn start_over(&mut self) -> Result<(), StoreError> {
         self.abandon().await;
-        self.assay = Some(Assay::new(self.digest, self.size, self.options.clone())?);
+        self.assay = Some(Assay::new(self.digest, self.size, &self.options)?);
         Ok(())
     }
 

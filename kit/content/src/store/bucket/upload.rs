@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{BucketStore, remote};
 use crate::piece::PieceList;
 use crate::store::StoreError;
-use crate::store::stream::{Begin, Upload};
+use crate::store::stream::{Begin, InOne, PutWhole, Upload};
 
 /// Objects up to this size go in one request, and larger ones in parts of it:
 /// what providers are content with, times few enough parts.
@@ -44,7 +44,7 @@ impl Begin for Target {
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Upload>, StoreError>> {
         Box::pin(async move {
             if self.size <= PART_BYTES {
-                return Ok(Box::new(Single(self.clone())) as Box<dyn Upload>);
+                return Ok(Box::new(InOne(self.clone())) as Box<dyn Upload>);
             }
             let parts = match &self.bucket.inner.multipart {
                 Some(store) => Parts::Recorded(self.begin_recorded(Arc::clone(store)).await?),
@@ -151,32 +151,16 @@ impl Target {
     }
 }
 
-/// The object is kept in memory and sent in one request.
-struct Single(Target);
-
-impl Upload for Single {
-    fn part_size(&self) -> usize {
-        usize::MAX
-    }
-
-    fn part(&mut self, _: Vec<Bytes>) -> BoxFuture<'_, Result<(), StoreError>> {
-        // No part is as large as that.
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn finish(
-        self: Box<Self>,
-        rest: Vec<Bytes>,
+impl PutWhole for Target {
+    fn put_whole(
+        self,
+        content: Vec<Bytes>,
         pieces: Option<PieceList>,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(async move {
-            self.0.put_pieces(pieces).await?;
-            self.0.put(rest).await
+            self.put_pieces(pieces).await?;
+            self.put(content).await
         })
-    }
-
-    fn abandon(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
     }
 }
 

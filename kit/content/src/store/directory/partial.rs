@@ -11,12 +11,13 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use landfall_catalog::{Digest, Hasher, PIECE_SIZE};
+use landfall_catalog::{Digest, Hasher};
 
 use super::durable;
 use super::lane::{Flusher, HashLane};
 use super::{DirectoryStore, StoreError};
-use crate::piece::{PieceHasher, PieceList, piece_count};
+use crate::piece::{PieceHasher, PieceList};
+use crate::store::check::Check;
 use crate::store::claim::Claim;
 use prefix::Prefix;
 
@@ -47,25 +48,6 @@ pub struct PartialWriter {
     check: Check,
     /// Last, so that it is given back after the lock.
     claim: Claim,
-}
-
-/// What happens to bytes before they are written.
-#[derive(Debug)]
-enum Check {
-    /// Nothing; the whole digest decides.
-    Whole,
-    /// A piece list is made on the way.
-    Make(PieceHasher),
-    /// Only right pieces are written.
-    Pieces { list: PieceList, pending: Pending },
-}
-
-/// A piece that is not complete, in memory.
-#[derive(Debug, Default)]
-struct Pending {
-    chunks: Vec<Bytes>,
-    length: u64,
-    hasher: Hasher,
 }
 
 impl DirectoryStore {
@@ -99,13 +81,7 @@ impl DirectoryStore {
         options: WriterOptions,
     ) -> Result<PartialWriter, StoreError> {
         let digest = *claim.digest();
-        if options
-            .pieces
-            .as_ref()
-            .is_some_and(|list| list.count() != piece_count(size))
-        {
-            return Err(StoreError::PieceList(digest));
-        }
+        let mut check = Check::new(digest, size, &options)?;
         let path = self.partial_path(&digest);
         let mut file = open_locked(&path, &digest)?;
         let prefix =
@@ -113,14 +89,7 @@ impl DirectoryStore {
         file.set_len(prefix.length)
             .and_then(|()| file.seek(SeekFrom::Start(prefix.length)))
             .map_err(StoreError::io("truncate", &path))?;
-        let check = match options.pieces {
-            Some(list) => Check::Pieces {
-                list,
-                pending: Pending::default(),
-            },
-            None if options.make_pieces && size > PIECE_SIZE => Check::Make(prefix.pieces),
-            None => Check::Whole,
-        };
+        check.go_on(prefix.pieces);
         let to_come = size - prefix.length;
         Ok(PartialWriter {
             store: self.clone(),
@@ -207,7 +176,7 @@ impl PartialWriter {
     /// True if a piece list checks the bytes as they come.
     #[must_use]
     pub fn checks_pieces(&self) -> bool {
-        matches!(self.check, Check::Pieces { .. })
+        self.check.has_pieces()
     }
 
     /// Takes the next bytes. With a piece list they are kept in memory until
@@ -218,51 +187,18 @@ impl PartialWriter {
     /// [`StoreError::WrongPiece`]: the piece was forgotten, and
     /// [`Self::position`] is where to go on; [`StoreError::TooLong`];
     /// [`StoreError::Io`].
-    pub fn write(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {
-        if bytes.len() as u64 > self.size - self.written - self.pending() {
-            return Err(StoreError::TooLong {
-                digest: *self.claim.digest(),
-                limit: self.size,
-            });
-        }
-        loop {
-            let (list, pending) = match &mut self.check {
-                Check::Whole => break,
-                Check::Make(hasher) => {
-                    hasher.update(&bytes);
-                    break;
-                }
-                Check::Pieces { list, pending } => (list, pending),
-            };
-            if bytes.is_empty() {
-                return Ok(());
-            }
-            let length = PIECE_SIZE.min(self.size - self.written);
-            let room = usize::try_from(length - pending.length).unwrap_or(usize::MAX);
-            pending.take(bytes.split_to(room.min(bytes.len())));
-            if pending.length == length {
-                let piece = std::mem::take(pending);
-                let index = self.written / PIECE_SIZE;
-                if list.get(index) != Some(&piece.hasher.finish()) {
-                    return Err(StoreError::WrongPiece {
-                        digest: *self.claim.digest(),
-                        index,
-                    });
-                }
-                for chunk in piece.chunks {
-                    self.append(chunk)?;
-                }
-            }
-        }
-        self.append(bytes)
+    pub fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        let mut right = Vec::new();
+        let taken = self.check.take(self.written, bytes, &mut right);
+        // Also what came before a wrong piece.
+        right.into_iter().try_for_each(|chunk| self.append(chunk))?;
+        taken
     }
 
     /// Forgets bytes of a piece that is not complete, because another source
     /// goes on from [`Self::position`].
     pub fn forget_pending(&mut self) {
-        if let Check::Pieces { pending, .. } = &mut self.check {
-            *pending = Pending::default();
-        }
+        self.check.forget_pending();
     }
 
     /// Throws away everything written and starts again from nothing.
@@ -278,18 +214,8 @@ impl PartialWriter {
         self.lane = HashLane::start(Hasher::new(), self.size);
         self.written = 0;
         self.resumed_from = 0;
-        self.forget_pending();
-        if let Check::Make(hasher) = &mut self.check {
-            *hasher = PieceHasher::default();
-        }
+        self.check.go_on(PieceHasher::default());
         Ok(self)
-    }
-
-    fn pending(&self) -> u64 {
-        match &self.check {
-            Check::Pieces { pending, .. } => pending.length,
-            Check::Whole | Check::Make(_) => 0,
-        }
     }
 
     fn append(&mut self, chunk: Bytes) -> Result<(), StoreError> {
@@ -329,11 +255,7 @@ impl PartialWriter {
                 found,
             });
         }
-        let pieces = match self.check {
-            Check::Whole => None,
-            Check::Make(hasher) => Some(hasher.finish()),
-            Check::Pieces { list, .. } => Some(list),
-        };
+        let pieces = self.check.finish();
         let durable = flushed.and_then(|()| self.file.sync_all());
         if let Err(error) = durable {
             // After a failed fsync nobody knows what is on the disk.
@@ -354,13 +276,5 @@ impl PartialWriter {
             tracing::warn!(%error, path = %blob.display(), "a stored object stays writable");
         }
         Ok(pieces)
-    }
-}
-
-impl Pending {
-    fn take(&mut self, chunk: Bytes) {
-        self.hasher.update(&chunk);
-        self.length += chunk.len() as u64;
-        self.chunks.push(chunk);
     }
 }

@@ -7,7 +7,7 @@ use landfall_catalog::Repository;
 use super::RegistryStore;
 use crate::oci::{Session, is_manifest};
 use crate::piece::PieceList;
-use crate::store::stream::{Begin, Upload};
+use crate::store::stream::{Begin, InOne, PutWhole, Upload};
 use crate::store::{Item, StoreError};
 
 /// Blobs up to this size go in one request, and larger ones in chunks of it.
@@ -25,7 +25,7 @@ impl Begin for Target {
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Upload>, StoreError>> {
         Box::pin(async move {
             if self.item.size <= CHUNK_BYTES as u64 || is_manifest(&self.item.media_type) {
-                return Ok(Box::new(Single(self.clone())) as Box<dyn Upload>);
+                return Ok(Box::new(InOne(self.clone())) as Box<dyn Upload>);
             }
             let registry = &self.store.inner.registry;
             let begun = registry.begin(&self.repository).await;
@@ -38,33 +38,21 @@ impl Begin for Target {
     }
 }
 
-/// The object is kept in memory and sent in one request.
-struct Single(Target);
-
-impl Upload for Single {
-    fn part_size(&self) -> usize {
-        usize::MAX
-    }
-
-    fn part(&mut self, _: Vec<Bytes>) -> BoxFuture<'_, Result<(), StoreError>> {
-        // No part is as large as that.
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn finish(
-        self: Box<Self>,
-        rest: Vec<Bytes>,
+impl PutWhole for Target {
+    fn put_whole(
+        self,
+        content: Vec<Bytes>,
         _: Option<PieceList>,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
         Box::pin(async move {
-            let Target {
+            let Self {
                 store,
                 item,
                 repository,
-            } = &self.0;
-            let bytes = joined(rest);
+            } = &self;
+            let bytes = joined(content);
             if is_manifest(&item.media_type) {
-                return store.put_manifest(&self.0, &bytes).await;
+                return store.put_manifest(&self, &bytes).await;
             }
             let registry = &store.inner.registry;
             let put = registry.put_blob(repository, &item.digest, &bytes).await;
@@ -72,10 +60,6 @@ impl Upload for Single {
             store.remember(item, repository);
             Ok(())
         })
-    }
-
-    fn abandon(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
     }
 }
 

@@ -1,5 +1,7 @@
 use std::fs;
 
+use landfall_catalog::PIECE_SIZE;
+
 use super::*;
 use crate::testing::{PIECE, content, store};
 
