@@ -1,7 +1,8 @@
 //! Brings the content of an entry to the origin: verified before it can be
 //! seen, in bounded memory, each object once.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt, TryStreamExt};
 use landfall_catalog::{Digest, Name, Object, PIECE_SIZE, Repository};
@@ -37,6 +38,20 @@ pub(crate) struct Placed {
     pub(crate) objects: Vec<Arc<Object>>,
     /// Whether anything was copied.
     pub(crate) copied: bool,
+}
+
+/// What one run copies: for each entry that needs it, it was copied, whichever
+/// of them came first.
+#[derive(Debug, Default)]
+pub(crate) struct Copying(Mutex<HashSet<Place>>);
+
+/// An object, and where: a registry has it in each repository apart.
+type Place = (Digest, Option<Repository>);
+
+impl Copying {
+    fn lock(&self) -> MutexGuard<'_, HashSet<Place>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why an entry's content is not at the origin.
@@ -81,6 +96,7 @@ impl Executor {
     pub(crate) async fn place(
         &self,
         order: &Order,
+        copying: &Copying,
         count: &(impl Fn(&Digest, u64) + Send + Sync),
     ) -> Result<Placed, Missed> {
         if order.kind == HalfKind::Files && !self.store.keeps_files() {
@@ -107,7 +123,7 @@ impl Executor {
             let bringing: Vec<_> = objects
                 .into_iter()
                 .map(|(position, object)| async move {
-                    let brought = self.bring(order, object, count).await?;
+                    let brought = self.bring(order, object, copying, count).await?;
                     Ok::<_, Missed>((position, brought))
                 })
                 .collect();
@@ -191,6 +207,7 @@ impl Executor {
         &self,
         order: &Order,
         object: &Arc<Object>,
+        copying: &Copying,
         count: &(impl Fn(&Digest, u64) + Send + Sync),
     ) -> Result<(Arc<Object>, bool), Missed> {
         let item = item(order, object);
@@ -198,6 +215,7 @@ impl Executor {
         if is_there {
             count(&object.digest, item.size);
         } else {
+            copying.lock().insert(self.in_store(&item));
             self.copy(order, object, count).await?;
         }
         let mut recorded = Arc::clone(object);
@@ -208,7 +226,14 @@ impl Executor {
                 ..Object::clone(object)
             });
         }
-        Ok((recorded, !is_there))
+        let copied = copying.lock().contains(&self.in_store(&item));
+        Ok((recorded, copied))
+    }
+
+    fn in_store(&self, item: &Item) -> Place {
+        let repository = item.repository.clone();
+        let apart = matches!(self.store, Store::Registry(_));
+        (item.digest, repository.filter(|_| apart))
     }
 
     async fn copy(

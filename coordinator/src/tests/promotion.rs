@@ -137,6 +137,28 @@ async fn files_arrive_whole_and_one_lost_entry_holds_up_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_that_share_their_content_are_all_copied_whoever_comes_first() {
+    let folders = Folders::new();
+    let (tree, staging) = (folders.path("tree"), folders.path("staging"));
+    // More than are copied at a time: the last ones find it there.
+    let names: Vec<_> = (0..100).map(|number| format!("1.0/{number:03}")).collect();
+    let shared: &[u8] = b"shared";
+    for name in &names {
+        write(&staging.join(name), shared);
+    }
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), shared)).collect();
+    file_manifests(&tree, &files);
+    let endpoint = format!("file://{}", staging.display());
+    let rules = vec![rule("gs://staging/kops", endpoint)];
+    let coordinator = Running::start(folders.config(rules)).await;
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    assert_eq!(planned.summary().bytes_to_copy, shared.len() as u64);
+    let done = coordinator.promote(&planned).await.done;
+    assert_eq!((done.copied, done.present), (100, 0));
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_brings_its_closure_referrers_and_cosign_tags() {
     let folders = Folders::new();
     let tree = folders.path("tree");

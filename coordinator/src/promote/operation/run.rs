@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{Inner, OperationError, Progress};
 use crate::promote::compose::{Change, Proposal, compose};
-use crate::promote::execute::{Missed, Placed};
+use crate::promote::execute::{Copying, Missed, Placed};
 use crate::promote::orders::{Order, OrderState, Orders};
 use crate::publish::{After, Author, Draft, OperationRow};
 use crate::state::operations::{self as rows, Decision, EntryRow};
@@ -169,12 +169,13 @@ impl Inner {
             *known = there.max(*known);
             feed.send_modify(|progress| progress.bytes_done = *sum);
         };
+        let copying = Copying::default();
         let to_place: Vec<_> = undecided
             .iter()
             .filter_map(|entry| {
                 let order = orders.entries.get(entry.position as usize)?;
                 (order.state == OrderState::Execute)
-                    .then(|| self.place(entry, order, &count, gated))
+                    .then(|| self.place(entry, order, &copying, &count, gated))
             })
             .collect();
         // Recorded beside the copying, together with what ended meanwhile: a
@@ -259,6 +260,7 @@ impl Inner {
         &self,
         entry: &'a EntryRow,
         order: &'a Order,
+        copying: &Copying,
         count: &(impl Fn(&Digest, u64) + Send + Sync),
         gated: bool,
     ) -> PlacedEntry<'a> {
@@ -271,7 +273,7 @@ impl Inner {
         });
         let placed = match withdrawn {
             Some(why) => Err(Missed::Refused(why)),
-            None => match self.executor.place(order, count).await {
+            None => match self.executor.place(order, copying, count).await {
                 // A store that is served by others shows no name before its time.
                 Ok(placed) if !gated => self.executor.publish(order).await.map(|()| placed),
                 placed => placed,
