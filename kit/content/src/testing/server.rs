@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -31,6 +32,8 @@ pub(crate) enum Behaviour {
     BreaksAfter(usize),
     /// Says nothing more after this many bytes of an answer.
     StallsAfter(usize),
+    /// Sends a few bytes every 10 ms.
+    Trickles,
     /// Answers 206 for another range.
     WrongRange,
     /// Goes on after the end, with and without saying so before.
@@ -157,6 +160,15 @@ fn answer(content: &Bytes, behaviour: &Behaviour, request: &Request) -> Response
             let part = rest(&content).slice(..*length);
             let stalled = stream::iter([Ok::<_, Infallible>(part)]).chain(stream::pending());
             partial(content.len(), from, Body::from_stream(stalled))
+        }
+        Behaviour::Trickles => {
+            let rest = rest(&content);
+            let drops: Vec<Bytes> = rest.chunks(3).map(|drop| rest.slice_ref(drop)).collect();
+            let drops = stream::iter(drops).then(|drop| async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                Ok::<_, Infallible>(drop)
+            });
+            partial(content.len(), from, Body::from_stream(drops))
         }
         Behaviour::WrongRange => {
             let start = from.unwrap_or(0) + 1;

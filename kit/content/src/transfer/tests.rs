@@ -189,6 +189,17 @@ async fn sources_that_end_break_off_or_stall_are_continued_by_the_next() {
 }
 
 #[tokio::test]
+async fn a_source_that_trickles_is_given_up_and_the_next_goes_on_from_its_bytes() {
+    let case = Case::new(100_000, &[Behaviour::Trickles, Behaviour::Honest]).await;
+    let fetched = case.transfer(false).await.unwrap();
+    assert_eq!(kinds(&fetched.faults), [(0, FaultKind::Stalled)]);
+    assert_eq!(fetched.source, Some(1));
+    let asked = case.servers[1].ranges()[0].clone().unwrap();
+    let from: u64 = asked["bytes=".len()..asked.len() - 1].parse().unwrap();
+    assert!(from > 0 && from % 3 == 0, "{asked}");
+}
+
+#[tokio::test]
 async fn a_single_source_that_keeps_breaking_off_is_asked_again_while_it_advances() {
     let case = Case::new(1_000_000, &[Behaviour::EndsAfter(300_000)]).await;
     let fetched = case.transfer(false).await.unwrap();
