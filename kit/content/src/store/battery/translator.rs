@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -26,6 +27,8 @@ struct Translator {
     client: reqwest::Client,
     /// Uploads in parts: what the object will be, and how many parts there are.
     uploads: Mutex<HashMap<String, Upload>>,
+    /// Uploads that were ever begun: no id is given twice.
+    begun: AtomicU64,
     /// Held while it is decided whether an object may be created.
     creating: Mutex<()>,
 }
@@ -42,6 +45,7 @@ pub(crate) fn router(emulator: &str) -> Router {
         emulator: emulator.to_owned(),
         client: http_client().unwrap(),
         uploads: Mutex::default(),
+        begun: AtomicU64::new(0),
         creating: Mutex::default(),
     });
     Router::new().fallback(move |request: Request| {
@@ -187,9 +191,9 @@ impl Translator {
     }
 
     async fn begin(&self, headers: HeaderMap) -> Response {
-        let mut uploads = self.uploads.lock().await;
-        let id = format!("upload-{}", uploads.len());
-        uploads.insert(id.clone(), Upload { headers, parts: 0 });
+        let id = format!("upload-{}", self.begun.fetch_add(1, Ordering::Relaxed));
+        let upload = Upload { headers, parts: 0 };
+        self.uploads.lock().await.insert(id.clone(), upload);
         let answer = format!(
             "<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
         );
