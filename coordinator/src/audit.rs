@@ -269,10 +269,8 @@ impl Inner {
         tracing::info!(who = start.who, repair = start.repair, "audit started");
         let shutdown = self.parts.tasks.shutdown().clone();
         // A stop leaves it unfinished: the next start says so.
-        let Some(tally) = shutdown
-            .unless_requested(run::run(self, &start, sequence, &feed))
-            .await
-        else {
+        let run = Box::pin(run::run(self, &start, sequence, &feed));
+        let Some(tally) = shutdown.unless_requested(run).await else {
             return;
         };
         let now = self.parts.clock.unix_seconds();
