@@ -235,7 +235,7 @@ mod tests {
         let finding = finding();
         let drawn = Known::default().draw(&finding, true);
         let expected = format!(
-            "error[malformed-digest]: `sha256:12ab` has 4 hexadecimal digits, not 64\n \
+            "error[malformed-digest]: `sha256:12ab` has 4 hexadecimal digits, not 64; its tag `v1` is left out\n \
              --> images/p/images.yaml:3:5\n  \
              |\n\
              3 |     \"sha256:12ab\": [\"v1\"]\n  \

@@ -64,7 +64,8 @@ fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failur
         allow_tag_moves: args.changes.allow_tag_moves,
         ..PlanOptions::default()
     };
-    let planned = landfall_promotion::plan(&parsed, &rules, &Catalog::default(), &options);
+    let mut planned = landfall_promotion::plan(&parsed, &rules, &Catalog::default(), &options);
+    landfall_promotion::with_excerpts(&mut planned.findings, &tree);
     let refused = planned
         .refused
         .iter()

@@ -25,6 +25,7 @@ pub(crate) fn run(args: ValidateArgs) -> Result<Verdict, Failure> {
         &landfall_promotion::PlanOptions::default(),
     );
     let mut findings = plan.findings;
+    landfall_promotion::with_excerpts(&mut findings, &tree);
     findings.extend(about_the_change(&args)?);
     if args.owners {
         let present = |path: &str| args.dir.join(path).is_file();

@@ -8,7 +8,7 @@ use landfall_content::StoreError;
 use landfall_log::LogReader;
 use landfall_promotion::{
     Asked, EntryState, Finding, MutableNames, Neighbour, Parsed, Plan, PlanOptions, Position,
-    ProductionRule, Project, Tree, parse, plan,
+    ProductionRule, Project, Tree, parse, plan, with_excerpts,
 };
 use landfall_proto::status::{Classify, Fault};
 use landfall_runtime::clock::Clock;
@@ -342,17 +342,15 @@ fn draft(
         ..parsed
     };
     let bounds = Bounds::new(registered.iter().chain(&halves), rules);
-    let plan = catalog.read(|catalog| {
+    let mut plan = catalog.read(|catalog| {
         let mut plan = plan(&own, rules, catalog, &options);
-        // They came along with an image, and are in no manifest.
-        plan.removed
-            .retain(|name| !speaks_of_what_is_there(catalog, name));
         keep_inside(&mut plan, &bounds, &wish.scope);
         if !wish.allow_mass_change {
             brake::stop_mass_removal(&mut plan, catalog, &bounds);
         }
         plan
     });
+    with_excerpts(&mut plan.findings, &wish.tree);
     let refused = foreign.into_iter().flat_map(|(project, why)| {
         let asked = asked_by(vec![project], rules);
         asked.into_iter().map(move |asked| (asked, why.clone()))
@@ -383,8 +381,8 @@ fn refusal(
     }
 }
 
-/// Refuses what a project asks for outside its prefixes, and removes nothing
-/// that the asker may not remove.
+/// Refuses what the asker may not set, and removes nothing that it may not remove.
+/// What is outside the projects themselves the plan has refused before.
 fn keep_inside(plan: &mut Plan, bounds: &Bounds, scope: &Scope) {
     for asked in std::mem::take(&mut plan.set) {
         match bounds.setting(&asked.name, &asked.project, scope) {
@@ -394,18 +392,6 @@ fn keep_inside(plan: &mut Plan, bounds: &Bounds, scope: &Scope) {
     }
     plan.removed
         .retain(|name| bounds.touching(name, scope).is_ok());
-}
-
-/// Whether the name is that of a referrer whose subject is in the same repository.
-fn speaks_of_what_is_there(catalog: &Catalog, name: &Name) -> bool {
-    let Name::Root(repository, digest) = name else {
-        return false;
-    };
-    let subject = catalog
-        .ordinal(digest)
-        .and_then(|ordinal| catalog.object(ordinal)?.referrer())
-        .and_then(|referrer| catalog.ordinal(&referrer.subject));
-    subject.is_some_and(|subject| catalog.contains(repository.as_str(), subject))
 }
 
 fn standings(registered: &[Half]) -> BTreeMap<(String, HalfKind), &Half> {
@@ -436,7 +422,11 @@ fn neighbours(half: &Half, rules: &[ProductionRule]) -> Vec<Neighbour> {
     let kind = model_kind(half.kind);
     bounds::prefixes(half, rules)
         .into_iter()
-        .map(|prefix| Neighbour { kind, prefix })
+        .map(|prefix| Neighbour {
+            project: half.project.clone(),
+            kind,
+            prefix,
+        })
         .collect()
 }
 

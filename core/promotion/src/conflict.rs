@@ -12,8 +12,8 @@ use crate::rules::{self, Rule};
 /// At most this many places are named in one message.
 const MAX_PLACES: usize = 6;
 
-/// Takes out every row with a tag that another row of the same image gives to
-/// another digest; returns how many.
+/// Takes out every tag that two rows of the same image give to different digests,
+/// and rows that have no other; returns how many times a tag was taken out.
 pub(crate) fn tags(
     rows: &mut Vec<ImageEntry>,
     sources: &[Source<'_>],
@@ -25,7 +25,7 @@ pub(crate) fn tags(
             .map(move |tag| ((&row.name, tag), row.digest, index))
     });
     let conflicts = conflicts(claims);
-    let mut out = BTreeSet::new();
+    let mut out: Vec<(usize, Tag)> = Vec::new();
     for ((name, tag), claims) in &conflicts {
         report(
             &rules::CONFLICTING_TAG,
@@ -36,9 +36,19 @@ pub(crate) fn tags(
             sources,
             reporter,
         );
-        out.extend(claims.iter().map(|(_, index)| *index));
+        out.extend(claims.iter().map(|(_, index)| (*index, (*tag).clone())));
     }
-    take_out(rows, &out)
+    let mut emptied = BTreeSet::new();
+    for (index, tag) in &out {
+        let row = &mut rows[*index];
+        row.tags.retain(|other| other != tag);
+        // Without a tag the row would ask for the bare digest, which it does not.
+        if row.tags.is_empty() {
+            emptied.insert(*index);
+        }
+    }
+    take_out(rows, &emptied);
+    out.len() as u64
 }
 
 /// Takes out every entry of a path that is listed with several hashes; returns

@@ -1,6 +1,7 @@
 //! What is wrong with a manifest, where, and how to mend it.
 
 use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use landfall_catalog::Digest;
 
 use crate::canonical::Canonical;
 use crate::manifest::layout::place;
+use crate::parse::Tree;
 use crate::rules::{self, Rule};
 
 /// Findings of one file past this number are counted, not listed.
@@ -15,6 +17,7 @@ pub const MAX_FINDINGS_PER_FILE: usize = 1000;
 
 const MAX_EXCERPT_CHARS: usize = 160;
 const MAX_QUOTE_CHARS: usize = 80;
+const MAX_FEW: usize = 6;
 
 /// How much a finding weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,7 +108,8 @@ impl fmt::Display for Finding {
         let line = self.line.to_string();
         let margin = " ".repeat(line.len());
         writeln!(f, "{}[{}]: {}", self.severity, self.rule, self.message)?;
-        writeln!(f, "{margin}--> {}:{}:{}", self.file, self.line, self.column)?;
+        let file = plain(&self.file);
+        writeln!(f, "{margin}--> {file}:{}:{}", self.line, self.column)?;
         if !self.excerpt.is_empty() {
             let indent = " ".repeat(self.column.saturating_sub(1) as usize);
             writeln!(f, "{margin} |")?;
@@ -191,11 +195,36 @@ pub(crate) fn excerpt_of(line: &str) -> String {
 #[derive(Default)]
 pub(crate) struct Reporter {
     findings: Vec<Finding>,
-    in_this_file: usize,
-    file: Option<Arc<str>>,
+    by_file: HashMap<Arc<str>, usize>,
 }
 
 impl Reporter {
+    /// Has whatever `read` reports be about what `identity` stands for, which is
+    /// everything that is left out because of it, and about nothing else with the
+    /// same fault: an acknowledgement excuses only what somebody has seen.
+    pub(crate) fn about<T>(
+        &mut self,
+        identity: impl FnOnce() -> Digest,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let before = self.findings.len();
+        let result = read(self);
+        if let Some(new) = self
+            .findings
+            .get_mut(before..)
+            .filter(|new| !new.is_empty())
+        {
+            let identity = identity();
+            for finding in new {
+                let mut hash = Canonical::new("landfall finding about 1");
+                hash.digest(&finding.content_hash);
+                hash.digest(&identity);
+                finding.content_hash = hash.finish();
+            }
+        }
+        result
+    }
+
     /// Reports that `rule` is broken at `spot`. `about` are the values at fault:
     /// with the rule and the project they identify it for good. The finding comes
     /// back if it is listed, for a help that says more than the rule's.
@@ -245,12 +274,10 @@ impl Reporter {
     }
 
     fn has_room(&mut self, source: &Source<'_>, spot: Spot) -> bool {
-        if self.file.as_ref() != Some(&source.path) {
-            self.file = Some(Arc::clone(&source.path));
-            self.in_this_file = 0;
-        }
-        self.in_this_file += 1;
-        if self.in_this_file == MAX_FINDINGS_PER_FILE + 1 {
+        let count = self.by_file.entry(Arc::clone(&source.path)).or_default();
+        *count += 1;
+        let count = *count;
+        if count == MAX_FINDINGS_PER_FILE + 1 {
             self.findings.push(finding(
                 &rules::TOO_MANY_FINDINGS,
                 &source.position(spot),
@@ -260,7 +287,33 @@ impl Reporter {
                 &[&source.content()],
             ));
         }
-        self.in_this_file <= MAX_FINDINGS_PER_FILE
+        count <= MAX_FINDINGS_PER_FILE
+    }
+}
+
+/// Adds the lines of the manifests to findings that have none: what planning
+/// finds has places only.
+pub fn with_excerpts(findings: &mut [Finding], tree: &Tree) {
+    let bare = findings.iter().filter(|finding| finding.excerpt.is_empty());
+    let wanted: HashSet<&str> = bare.map(|finding| finding.file.as_str()).collect();
+    let files = tree
+        .files
+        .iter()
+        .filter(|file| wanted.contains(&*file.path));
+    let sources: HashMap<String, Source<'_>> = files
+        .map(|file| {
+            (
+                file.path.clone(),
+                Source::new(&file.path, &file.text, String::new()),
+            )
+        })
+        .collect();
+    for finding in findings {
+        if finding.excerpt.is_empty()
+            && let Some(source) = sources.get(&finding.file)
+        {
+            finding.excerpt = source.excerpt(finding.line);
+        }
     }
 }
 
@@ -280,7 +333,7 @@ pub(crate) fn finding(
     excerpt: String,
     about: &[&str],
 ) -> Finding {
-    let mut hash = Canonical::new("landfall finding 1");
+    let mut hash = Canonical::new("landfall finding 2");
     hash.text(rule.id);
     hash.text(owner);
     hash.list(about, |hash, value| hash.text(value));
@@ -288,15 +341,25 @@ pub(crate) fn finding(
         severity: rule.severity,
         rule: rule.id,
         // The names of folders and files are outside text, too.
-        file: printable(&at.file),
+        file: plain(&at.file),
         line: at.line,
         column: at.column,
-        message: printable(&message),
+        message: plain(&message),
         help: rule.help.to_owned(),
         excerpt,
         content_hash: hash.finish(),
         quarantines: rule.quarantines,
     }
+}
+
+/// Names in a message, a few of them.
+pub(crate) fn few<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = match names.len().saturating_sub(MAX_FEW) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let few: Vec<String> = names.take(MAX_FEW).map(quoted).collect();
+    few.join(", ") + &more
 }
 
 /// Outside text as it may appear in a message: bounded, control characters
@@ -306,29 +369,36 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 fn shortened(text: &str, limit: usize) -> String {
-    let mut short: String = text.chars().take(limit).map(shown).collect();
+    let mut short: String = text.chars().take(limit).map(harmless).collect();
     if text.chars().nth(limit).is_some() {
         short.push('…');
     }
     short
 }
 
-fn printable(text: &str) -> String {
-    text.chars().map(shown).collect()
+/// Outside text as it may be printed on a line: whatever would steer a terminal,
+/// break the line or show it as other than it is becomes U+FFFD, and a tab a space.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    text.chars().map(harmless).collect()
 }
 
-/// A character as it is shown: nothing steers a terminal.
-fn shown(c: char) -> char {
+fn harmless(c: char) -> char {
     match c {
         '\t' => ' ',
-        _ if c.is_control() || is_reordering(c) => '\u{fffd}',
+        _ if c.is_control() || is_reordering(c) || is_line_break(c) => '\u{fffd}',
         _ => c,
     }
 }
 
-/// Unicode's bidirectional controls, which would show a line as other than it is.
+/// Unicode's bidirectional controls.
 fn is_reordering(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Ends a line for some, and is no control character.
+fn is_line_break(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]
@@ -357,6 +427,32 @@ mod tests {
         assert!(excerpt.chars().count() <= MAX_EXCERPT_CHARS + 1);
         assert!(!excerpt.contains(['\u{1b}', '\u{202e}']));
         assert!(!quoted(&text).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_drawn_finding_has_no_character_that_steers_a_terminal() {
+        let evil = "a\u{1b}]0;x\u{7}\u{202e}\u{61c}\u{2028}\u{2029}\u{9b}31m\r\nb";
+        let source = Source::new(evil, evil, evil.to_owned());
+        let mut reporter = Reporter::default();
+        let message = format!("project {evil} is bad");
+        reporter.report(&source, Spot::START, &rules::BAD_TAG, message, &[]);
+        let drawn = reporter.into_findings().remove(0).to_string();
+        let harmful = |c: char| c != '\n' && (harmless(c) != c);
+        assert!(!drawn.contains(harmful), "{drawn:?}");
+        assert_eq!(drawn.lines().count(), 6, "{drawn}");
+    }
+
+    #[test]
+    fn the_bound_holds_where_findings_go_from_file_to_file() {
+        let sources = ["f", "g"].map(|path| Source::new(path, "x", String::new()));
+        let mut reporter = Reporter::default();
+        for _ in 0..MAX_FINDINGS_PER_FILE + 500 {
+            for source in &sources {
+                reporter.report(source, Spot::START, &rules::BAD_TAG, String::new(), &[]);
+            }
+        }
+        let findings = reporter.into_findings();
+        assert_eq!(findings.len(), 2 * (MAX_FINDINGS_PER_FILE + 1));
     }
 
     #[test]

@@ -43,9 +43,9 @@ mod separation;
 
 pub use acknowledged::{ACKNOWLEDGED_FILE, Acknowledgement, Acknowledgements};
 pub use asked::{Asked, SourceRef};
-pub use finding::{Finding, MAX_FINDINGS_PER_FILE, Position, Severity};
+pub use finding::{Finding, MAX_FINDINGS_PER_FILE, Position, Severity, plain, with_excerpts};
 pub use manifest::layout;
-pub use mutable::{MutableNames, cosign_subject};
+pub use mutable::{MutableNames, cosign_subject, is_referrers_tag};
 pub use outcome::{Outcome, Tally};
 pub use parse::{Figures, Parsed, SourceFile, Tree, parse};
 pub use plan::{Neighbour, Plan, PlanOptions, plan};

@@ -63,6 +63,16 @@ pub fn cosign_subject(tag: &str) -> Option<Digest> {
         .flatten()
 }
 
+/// Whether a tag is where registries without a referrers API keep the list of an
+/// image's referrers: `sha256-<64 hex>` (OCI distribution specification 1.1,
+/// "Referrers tag schema"). It means another digest with each referrer, and the
+/// referrers are promoted with their image.
+#[must_use]
+pub fn is_referrers_tag(tag: &str) -> bool {
+    let hex = tag.strip_prefix("sha256-");
+    hex.is_some_and(|hex| Digest::from_hex(hex).is_ok())
+}
+
 /// `*` stands for any run of characters, everything else for itself.
 fn glob(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else {

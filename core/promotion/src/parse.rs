@@ -150,7 +150,7 @@ impl Parse {
                 self.count(1);
                 read_registries(&registries, &mut self.reporter);
                 let message = format!("project {project} has no images.yaml");
-                self.lonely(&registries, &rules::MISSING_IMAGES, message);
+                self.lonely(&registries, &rules::MISSING_IMAGES, message, &[]);
                 self.leave_out(project, Kind::Images, 0);
             }
             (None, Some(images)) => {
@@ -159,7 +159,12 @@ impl Parse {
                 let read = read_images(&images, &mut self.reporter, &mut self.figures);
                 self.figures.quarantined += read.quarantined;
                 let message = format!("project {project} has no promoter-manifest.yaml");
-                self.lonely(&images, &rules::MISSING_REGISTRIES, message);
+                self.lonely(
+                    &images,
+                    &rules::MISSING_REGISTRIES,
+                    message,
+                    &[images.content()],
+                );
                 self.leave_out(project, Kind::Images, read.rows.len());
             }
             (Some(registries), Some(images)) => {
@@ -192,7 +197,7 @@ impl Parse {
         self.figures.projects += 1;
         let sources = [images];
         read.quarantined += conflict::tags(&mut read.rows, &sources, &mut self.reporter);
-        let half = self.first(project, Kind::Images, registries, half);
+        let half = self.first(project, Kind::Images, registries, half, &sources);
         self.count_edges(half.as_ref(), read.listed);
         self.figures.quarantined += read.quarantined;
         match half {
@@ -221,12 +226,12 @@ impl Parse {
         let half = read_filestores(&filestores, &mut self.reporter);
         if lists.is_empty() {
             let message = format!("project {project} lists no files");
-            return self.lonely(&filestores, &rules::NO_FILE_MANIFESTS, message);
+            return self.lonely(&filestores, &rules::NO_FILE_MANIFESTS, message, &[]);
         }
         self.figures.projects += 1;
         let mut files = self.read_lists(&lists);
         files.quarantined += conflict::hashes(&mut files.entries, &lists, &mut self.reporter);
-        let half = self.first(project, Kind::Files, &filestores, half);
+        let half = self.first(project, Kind::Files, &filestores, half, &lists);
         self.count_edges(half.as_ref(), files.listed);
         self.figures.quarantined += files.quarantined;
         match half {
@@ -251,7 +256,7 @@ impl Parse {
         if group.registries.is_some() || group.images.is_some() {
             for list in lists {
                 let message = "not read: it is no promoter-manifest.yaml".to_owned();
-                self.lonely(list, &rules::IGNORED_FILE, message);
+                self.lonely(list, &rules::IGNORED_FILE, message, &[]);
             }
             return;
         }
@@ -259,7 +264,8 @@ impl Parse {
         let files = self.read_lists(lists);
         self.figures.quarantined += files.quarantined;
         let message = format!("project {project} has no filepromoter-manifest.yaml");
-        self.lonely(first, &rules::MISSING_FILESTORES, message);
+        let left_out: Vec<String> = lists.iter().map(Source::content).collect();
+        self.lonely(first, &rules::MISSING_FILESTORES, message, &left_out);
         self.leave_out(project, Kind::Files, files.entries.len());
     }
 
@@ -278,11 +284,14 @@ impl Parse {
         kind: Kind,
         source: &Source<'_>,
         half: Option<Half>,
+        lists: &[Source<'_>],
     ) -> Option<Half> {
         let key = (project.to_owned(), kind);
         if let Some(first) = self.seen.get(&key) {
             let message = format!("project {project} is also defined in {first}");
-            self.lonely(source, &rules::DUPLICATE_PROJECT, message);
+            let mut left_out: Vec<String> = lists.iter().map(Source::content).collect();
+            left_out.push(source.content());
+            self.lonely(source, &rules::DUPLICATE_PROJECT, message, &left_out);
             return None;
         }
         self.seen.insert(key, source.path.to_string());
@@ -300,9 +309,11 @@ impl Parse {
         self.figures.quarantined += entries as u64;
     }
 
-    fn lonely(&mut self, source: &Source<'_>, rule: &Rule, message: String) {
+    /// `left_out` are the contents of the manifests that nothing is promoted of.
+    fn lonely(&mut self, source: &Source<'_>, rule: &Rule, message: String, left_out: &[String]) {
+        let about: Vec<&str> = left_out.iter().map(String::as_str).collect();
         self.reporter
-            .report(source, Spot::START, rule, message, &[]);
+            .report(source, Spot::START, rule, message, &about);
     }
 
     fn count(&mut self, manifests: usize) {

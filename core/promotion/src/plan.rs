@@ -12,7 +12,10 @@ use crate::project::Kind;
 
 mod asking;
 mod decide;
+mod owners;
 mod prune;
+
+use owners::Owners;
 
 /// What a plan may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,14 +26,16 @@ pub struct PlanOptions {
     pub allow_tag_moves: bool,
     /// Names that production has and the manifests no longer list are removed.
     pub prune: bool,
-    /// Where others publish who are not in the tree: what they have is never
-    /// removed.
+    /// Where others publish who are not in the tree: what is theirs is neither set
+    /// nor removed.
     pub neighbours: Vec<Neighbour>,
 }
 
 /// A public prefix of a project that is not in the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
+    /// The project.
+    pub project: String,
     /// Whether it publishes images or files.
     pub kind: Kind,
     /// The prefix, as [`public_prefixes`](crate::public_prefixes) gives it.
@@ -49,8 +54,8 @@ pub struct Plan {
     /// gate of an earlier promotion, and need nothing more.
     pub waiting: Vec<Asked>,
     /// What a rule forbids, each with `code: why`. The codes are `withdrawn`,
-    /// `immutable-name`, `pending-name`, and those of the rules `conflicting-tag`,
-    /// `conflicting-hashes` and `colliding-paths`.
+    /// `immutable-name`, `pending-name`, and those of the rules `outside-project`,
+    /// `conflicting-tag`, `conflicting-hashes` and `colliding-paths`.
     pub refused: Vec<(Asked, String)>,
     /// Names to remove.
     pub removed: Vec<Name>,
@@ -108,24 +113,28 @@ pub fn plan(
     catalog: &Catalog,
     options: &PlanOptions,
 ) -> Plan {
-    let asking = asking::ask(parsed, rules, &options.mutable);
     let mut findings = parsed.findings.clone();
+    let prefixes = asking::publish(parsed, rules, &mut findings);
+    let owners = Owners::new(parsed, &prefixes, options);
+    let asking = asking::ask(parsed, &prefixes, &owners, &options.mutable);
     findings.extend(asking.findings);
     let removed = if options.prune {
-        let owners = prune::Owners::new(parsed, &asking.prefixes, options);
-        let asked = asking.claims.iter().map(|asked| &asked.name).collect();
-        prune::removed(parsed, &owners, &asked, catalog, &mut findings)
+        prune::removed(parsed, &owners, &asking.claims, catalog, &mut findings)
     } else {
         Vec::new()
     };
     let mut plan = Plan {
         removed,
         projects: parsed.projects.len(),
-        entries: asking.claims.len(),
+        entries: asking.claims.len() + asking.outside.len(),
         destination_edges: parsed.stats.destination_edges,
         ..Plan::default()
     };
     decide::decide(asking.claims, catalog, options, &mut plan, &mut findings);
+    plan.refused.extend(asking.outside);
+    plan.refused.sort_by(|(a, _), (b, _)| {
+        (&a.name, &a.digest, &a.project).cmp(&(&b.name, &b.digest, &b.project))
+    });
     sort(&mut findings);
     plan.findings = findings;
     plan

@@ -68,16 +68,19 @@ rules! {
     EMPTY_DMAP = Note, false, "empty-dmap", "list the digests to promote under `dmap`, each with its tags, or delete the entry";
     MALFORMED_DIGEST = Error, true, "malformed-digest", "write sha256: and the 64 lower-case hexadecimal digits of the image's digest";
     BAD_TAG = Error, true, "bad-tag", "tags are letters, digits, _ . and -, at most 128, not beginning with . or -";
+    REFERRERS_TAG = Warning, false, "referrers-tag", "delete the tag: registries move it with each signature, and an image's referrers are promoted with it";
     CONFLICTING_TAG = Error, true, "conflicting-tag", "a tag means one digest for ever: keep one of them, give the other a tag of its own";
     BAD_PATH = Error, true, "bad-path", "write a relative path without empty segments, . or .., backslashes or control characters";
     MISSING_SHA256 = Error, true, "missing-sha256", "add the file's SHA-256 as `sha256`";
     MALFORMED_SHA256 = Error, true, "malformed-sha256", "write the 64 hexadecimal digits that sha256sum prints";
     CONFLICTING_HASHES = Error, true, "conflicting-hashes", "a path means one content for ever: put the version into the path";
     // Beside the manifests.
+    UNREADABLE = Error, true, "unreadable", "make it a regular file of UTF-8 text at its usual place; until then nothing of the project is removed";
     MIXED_HALVES = Error, false, "mixed-halves", "make it two changes: the sensitive half is for administrators, the delegated half for the project";
     MISSING_OWNERS = Warning, false, "missing-owners", "add the OWNERS file that says who may change the project's list";
     STALE_ACKNOWLEDGEMENT = Note, false, "stale-acknowledgement", "delete the acknowledgement, or correct its hash and rule";
     // What planning finds.
+    OUTSIDE_PROJECT = Error, true, "outside-project", "a name belongs to the projects with the longest prefix above it: list it there, or publish it elsewhere";
     UNPUBLISHABLE_NAME = Error, true, "unpublishable-name", "choose a destination or name whose public name is allowed";
     RESERVED_PATH = Error, true, "reserved-path", "choose another path: this one belongs to the mirrors' own layout";
     COLLIDING_PATHS = Error, true, "colliding-paths", "a path is a file or a folder: rename one of them";

@@ -5,6 +5,7 @@ use landfall_catalog::{Digest, FilePath, NameError};
 use super::half::{Fields, Half, HalfFormat, Unknown, document, read_half, wrong_shape};
 use super::images::why_no_hex;
 use super::yaml::{Node, Value};
+use crate::canonical::Canonical;
 use crate::finding::{Reporter, Source, Spot, quoted};
 use crate::parse::Figures;
 use crate::project::FileEntry;
@@ -84,19 +85,42 @@ pub(crate) fn read_files(
         files.quarantined += 1;
         return;
     };
+    let identity = || {
+        let content = node.identity(source.text);
+        let mut whole = Canonical::new("landfall list 1");
+        whole.text(source.path_below_root());
+        whole.digest(&content);
+        whole.finish()
+    };
+    let items = reporter.about(identity, |reporter| list(&node, source, reporter));
+    let Some(items) = items else {
+        files.quarantined += 1;
+        return;
+    };
+    for item in items {
+        figures.file_entries += 1;
+        files.listed += 1;
+        let read = |reporter: &mut Reporter| read_file(item, source, reporter);
+        match reporter.about(|| item.identity(source.text), read) {
+            Some(entry) => files.entries.push(entry),
+            None => files.quarantined += 1,
+        }
+    }
+}
+
+/// The entries of a list, or none if it can't be known which they are.
+fn list<'n, 'a>(
+    node: &'n Node<'a>,
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+) -> Option<&'n [Node<'a>]> {
     let pairs = match &node.value {
         Value::Mapping(pairs) => pairs.as_slice(),
         Value::Null => &[],
         Value::Scalar { .. } | Value::Sequence(_) | Value::Alias => {
-            wrong_shape(
-                source,
-                reporter,
-                &node,
-                "the manifest",
-                "a mapping with `files`",
-            );
-            files.quarantined += 1;
-            return;
+            let expected = "a mapping with `files`";
+            wrong_shape(source, reporter, node, "the manifest", expected);
+            return None;
         }
     };
     let known = ["files"];
@@ -109,16 +133,14 @@ pub(crate) fn read_files(
         reporter,
     );
     if fields.spoiled {
-        files.quarantined += 1;
-        return;
+        return None;
     }
     let items = match fields.get(0).map(|node| (node, &node.value)) {
         Some((_, Value::Sequence(items))) => items.as_slice(),
         None | Some((_, Value::Null)) => &[],
         Some((list, Value::Scalar { .. } | Value::Mapping(_) | Value::Alias)) => {
             wrong_shape(source, reporter, list, "`files`", "a list");
-            files.quarantined += 1;
-            return;
+            return None;
         }
     };
     if items.is_empty() {
@@ -131,14 +153,7 @@ pub(crate) fn read_files(
             &[source.path_below_root()],
         );
     }
-    for item in items {
-        figures.file_entries += 1;
-        files.listed += 1;
-        match read_file(item, source, reporter) {
-            Some(entry) => files.entries.push(entry),
-            None => files.quarantined += 1,
-        }
-    }
+    Some(items)
 }
 
 fn read_file(item: &Node<'_>, source: &Source<'_>, reporter: &mut Reporter) -> Option<FileEntry> {
@@ -169,8 +184,7 @@ fn read_name<'n>(
     let text = fields.text(0, "`name`", source, reporter).ok()?;
     let Some((text, spot)) = text.filter(|(text, _)| !text.is_empty()) else {
         let message = "the file has no name".to_owned();
-        let line = source.excerpt(item.line);
-        reporter.report(source, item, &rules::EMPTY_NAME, message, &[line.trim()]);
+        reporter.report(source, item, &rules::EMPTY_NAME, message, &[]);
         return None;
     };
     if let Some(message) = path_fault(text) {

@@ -54,8 +54,8 @@ pub(crate) fn wrong_shape(
     };
     let found = node.value.kind();
     let message = format!("{what} is {found}, not {expected}");
-    let line = source.excerpt(node.spot.line);
-    let about = [what, found, line.trim()];
+    let identity = node.identity(source.text).to_string();
+    let about = [what, found, &identity];
     let finding = reporter.report(source, node.spot, rule, message, &about);
     if let Some(finding) = finding.filter(|finding| finding.rule == rules::WRONG_SHAPE.id) {
         finding.help = format!("write {expected} here");
@@ -114,6 +114,8 @@ impl<'n, 'a, const N: usize> Fields<'n, 'a, N> {
                     }
                     Unknown::Reported => {
                         let rule = &rules::UNKNOWN_FIELD;
+                        let identity = value.identity(source.text).to_string();
+                        let about = [context, text, source.path_below_root(), &identity];
                         reporter.report_only(source, key.spot, rule, message, &about);
                     }
                 }
@@ -197,12 +199,24 @@ pub(crate) fn read_half(
     reporter: &mut Reporter,
 ) -> Option<Half> {
     let node = document(source, reporter)?;
+    reporter.about(
+        || node.identity(source.text),
+        |reporter| half_in(format, &node, source, reporter),
+    )
+}
+
+fn half_in(
+    format: &HalfFormat,
+    node: &Node<'_>,
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+) -> Option<Half> {
     let pairs = match &node.value {
         Value::Mapping(pairs) => pairs.as_slice(),
         Value::Null => &[],
         Value::Scalar { .. } | Value::Sequence(_) | Value::Alias => {
             let expected = format!("a mapping with `{}`", format.list);
-            wrong_shape(source, reporter, &node, "the manifest", &expected);
+            wrong_shape(source, reporter, node, "the manifest", &expected);
             return None;
         }
     };
@@ -216,7 +230,7 @@ pub(crate) fn read_half(
         source,
         reporter,
     );
-    half_of(format, &node, &fields, source, reporter)
+    half_of(format, node, &fields, source, reporter)
 }
 
 /// Reads the list of a sensitive half, which is the first of `fields`; the second

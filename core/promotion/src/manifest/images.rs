@@ -8,7 +8,9 @@ use super::half::{
     Fields, Half, HalfFormat, Reported, Unknown, document, half_of, read_half, wrong_shape,
 };
 use super::yaml::{Node, Value};
-use crate::finding::{Reporter, Source, Spot, quoted};
+use crate::canonical::Canonical;
+use crate::finding::{Reporter, Source, Spot, few, quoted};
+use crate::mutable::is_referrers_tag;
 use crate::parse::Figures;
 use crate::project::ImageEntry;
 use crate::rules::{self, Rule};
@@ -134,8 +136,14 @@ pub(crate) fn read_single(
     };
     let known = ["registries", "imagesPath", "images"];
     let context = "a manifest of one file";
-    let fields = Fields::of(pairs, known, Unknown::Reported, context, source, reporter);
-    let half = half_of(&FORMAT, &node, &fields, source, reporter);
+    let fields = reporter.about(
+        || node.identity(source.text),
+        |reporter| Fields::of(pairs, known, Unknown::Reported, context, source, reporter),
+    );
+    let half = reporter.about(
+        || fields.get(0).unwrap_or(&node).identity(source.text),
+        |reporter| half_of(&FORMAT, &node, &fields, source, reporter),
+    );
     match fields.get(2).map(|list| (list, &list.value)) {
         Some((_, Value::Sequence(items))) if !items.is_empty() => {
             read_items(items, source, reporter, figures, &mut images);
@@ -159,24 +167,21 @@ fn read_image(
     figures: &mut Figures,
     images: &mut Images,
 ) {
-    let Value::Mapping(pairs) = &item.value else {
-        let expected = "a mapping with `name` and `dmap`";
-        wrong_shape(source, reporter, item, "an image", expected);
+    let whole = |reporter: &mut Reporter| read_entry(item, source, reporter);
+    let Some(entry) = reporter.about(|| item.identity(source.text), whole) else {
         images.quarantined += 1;
         return;
     };
-    let known = ["name", "dmap"];
-    let fields = Fields::of(pairs, known, Unknown::Spoils, "an image", source, reporter);
-    let name = read_name(&fields, item.spot, source, reporter);
-    let Ok(rows) = read_dmap(&fields, item.spot, source, reporter) else {
-        images.quarantined += 1;
-        return;
-    };
+    let name = entry.name.as_ref().map_or("", Repository::as_str);
+    let rows: Vec<Row> = entry
+        .rows
+        .iter()
+        .map(|(key, value)| read_row(name, key, value, source, reporter))
+        .collect();
     images.listed += rows.iter().map(|row| row.tag_count.max(1)).sum::<u64>();
     figures.digest_rows += rows.len() as u64;
     figures.tags += rows.iter().map(|row| row.tag_count).sum::<u64>();
-    let name = name.filter(|_| !fields.spoiled);
-    let Some(name) = name else {
+    let Some(name) = entry.name else {
         images.quarantined += rows.len().max(1) as u64;
         return;
     };
@@ -189,13 +194,21 @@ fn read_image(
         let first = *firsts.entry(digest).or_insert(row.spot);
         if first != row.spot {
             let message = format!(
-                "{digest} is listed twice for {}, first in line {}",
+                "{digest} is listed twice for {}, first in line {}{}",
                 quoted(name.as_str()),
-                first.line
+                first.line,
+                left_out(tags.iter().map(Tag::as_str)),
             );
-            let about = [name.as_str(), &digest.to_string()];
+            let digest = digest.to_string();
+            let mut about = vec![name.as_str(), &digest];
+            about.extend(tags.iter().map(Tag::as_str));
             reporter.report(source, row.spot, &rules::DUPLICATE_KEY, message, &about);
             images.quarantined += 1;
+            continue;
+        }
+        images.quarantined += row.bad_tags;
+        // Without a tag the row would ask for the bare digest, which it does not.
+        if tags.is_empty() && row.bad_tags > 0 {
             continue;
         }
         images.rows.push(ImageEntry {
@@ -207,6 +220,32 @@ fn read_image(
     }
 }
 
+/// An image's name, if everything beside its rows is sound, and its rows.
+struct Entry<'n, 'a> {
+    name: Option<Repository>,
+    rows: &'n [(Node<'a>, Node<'a>)],
+}
+
+fn read_entry<'n, 'a>(
+    item: &'n Node<'a>,
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+) -> Option<Entry<'n, 'a>> {
+    let Value::Mapping(pairs) = &item.value else {
+        let expected = "a mapping with `name` and `dmap`";
+        wrong_shape(source, reporter, item, "an image", expected);
+        return None;
+    };
+    let known = ["name", "dmap"];
+    let fields = Fields::of(pairs, known, Unknown::Spoils, "an image", source, reporter);
+    let name = read_name(&fields, item.spot, source, reporter);
+    let rows = read_dmap(&fields, item.spot, source, reporter).ok()?;
+    Some(Entry {
+        name: name.filter(|_| !fields.spoiled),
+        rows,
+    })
+}
+
 fn read_name(
     fields: &Fields<'_, '_, 2>,
     item: Spot,
@@ -216,8 +255,7 @@ fn read_name(
     let text = fields.text(0, "`name`", source, reporter).ok()?;
     let Some((text, spot)) = text.filter(|(text, _)| !text.is_empty()) else {
         let message = "the image has no name".to_owned();
-        let line = source.excerpt(item.line);
-        reporter.report(source, item, &rules::EMPTY_NAME, message, &[line.trim()]);
+        reporter.report(source, item, &rules::EMPTY_NAME, message, &[]);
         return None;
     };
     match text.parse::<Repository>() {
@@ -230,21 +268,15 @@ fn read_name(
     }
 }
 
-/// One `digest: [tags]`, also if it is not sound.
-struct Row {
-    spot: Spot,
-    tag_count: u64,
-    content: Option<(Digest, Vec<Tag>)>,
-}
-
-fn read_dmap(
-    fields: &Fields<'_, '_, 2>,
+/// The rows of an image.
+fn read_dmap<'n, 'a>(
+    fields: &Fields<'n, 'a, 2>,
     item: Spot,
     source: &Source<'_>,
     reporter: &mut Reporter,
-) -> Result<Vec<Row>, Reported> {
-    let pairs = match fields.get(1).map(|node| (node, &node.value)) {
-        Some((_, Value::Mapping(pairs))) if !pairs.is_empty() => pairs,
+) -> Result<&'n [(Node<'a>, Node<'a>)], Reported> {
+    match fields.get(1).map(|node| (node, &node.value)) {
+        Some((_, Value::Mapping(pairs))) if !pairs.is_empty() => Ok(pairs),
         None | Some((_, Value::Mapping(_) | Value::Null)) => {
             let spot = fields.get(1).map_or(item, |node| node.spot);
             let name = fields.get(0).map(|node| &node.value);
@@ -254,44 +286,137 @@ fn read_dmap(
             };
             let message = format!("image {} lists no digests", quoted(name));
             reporter.report(source, spot, &rules::EMPTY_DMAP, message, &[name]);
-            return Ok(Vec::new());
+            Ok(&[])
         }
         Some((node, Value::Scalar { .. } | Value::Sequence(_) | Value::Alias)) => {
             let expected = "a mapping of digests to tags";
             wrong_shape(source, reporter, node, "`dmap`", expected);
-            return Err(Reported);
+            Err(Reported)
         }
-    };
-    let rows = pairs
-        .iter()
-        .map(|(key, value)| {
-            let digest = read_digest(key, source, reporter);
-            let tags = read_tags(value, source, reporter);
-            Row {
-                spot: key.spot,
-                tag_count: match &value.value {
-                    Value::Sequence(items) => items.len() as u64,
-                    Value::Null | Value::Scalar { .. } | Value::Mapping(_) | Value::Alias => 0,
-                },
-                content: digest.zip(tags),
-            }
-        })
-        .collect();
-    Ok(rows)
+    }
 }
 
-fn read_digest(key: &Node<'_>, source: &Source<'_>, reporter: &mut Reporter) -> Option<Digest> {
+/// One `digest: [tags]`, also if it is not sound.
+struct Row {
+    spot: Spot,
+    tag_count: u64,
+    /// Tags that are left out although the row is not.
+    bad_tags: u64,
+    content: Option<(Digest, Vec<Tag>)>,
+}
+
+/// Reads a row of the image `name`. What is wrong with its digest leaves out all
+/// of it, what is wrong with a tag that tag alone.
+fn read_row(
+    name: &str,
+    key: &Node<'_>,
+    value: &Node<'_>,
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+) -> Row {
+    let items = match &value.value {
+        Value::Sequence(items) => items.as_slice(),
+        Value::Null | Value::Scalar { .. } | Value::Mapping(_) | Value::Alias => &[],
+    };
+    let row = || {
+        let mut row = Canonical::new("landfall row 1");
+        row.text(name);
+        row.digest(&key.identity(source.text));
+        row.digest(&value.identity(source.text));
+        row.finish()
+    };
+    let (digest, is_list) = reporter.about(row, |reporter| {
+        let digest = read_digest(key, items, source, reporter);
+        let is_list = matches!(value.value, Value::Sequence(_) | Value::Null);
+        if !is_list {
+            let what = "the value of a digest";
+            wrong_shape(source, reporter, value, what, "a list of tags");
+        }
+        (digest, is_list)
+    });
+    let mut tags = Vec::with_capacity(items.len());
+    for item in items {
+        let tag = || {
+            let mut tag = Canonical::new("landfall tag 1");
+            tag.text(name);
+            tag.digest(&key.identity(source.text));
+            tag.digest(&item.identity(source.text));
+            tag.finish()
+        };
+        tags.extend(reporter.about(tag, |reporter| read_tag(name, item, source, reporter)));
+    }
+    Row {
+        spot: key.spot,
+        tag_count: items.len() as u64,
+        bad_tags: (items.len() - tags.len()) as u64,
+        content: digest.filter(|_| is_list).map(|digest| (digest, tags)),
+    }
+}
+
+fn read_digest(
+    key: &Node<'_>,
+    tags: &[Node<'_>],
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+) -> Option<Digest> {
     let Value::Scalar { text, .. } = &key.value else {
         wrong_shape(source, reporter, key, "a key of `dmap`", "a digest");
         return None;
     };
     let Ok(digest) = text.parse() else {
-        let message = format!("{} {}", quoted(text), why_no_digest(text));
-        let about = [text.as_ref()];
-        reporter.report(source, key.spot, &rules::MALFORMED_DIGEST, message, &about);
+        let tags: Vec<&str> = tags.iter().map(text_of).collect();
+        let why = why_no_digest(text);
+        let left_out = left_out(tags.into_iter());
+        let message = format!("{} {why}{left_out}", quoted(text));
+        reporter.report(source, key.spot, &rules::MALFORMED_DIGEST, message, &[text]);
         return None;
     };
     Some(digest)
+}
+
+/// The end of a message about a row that is left out with these tags.
+fn left_out<'a>(tags: impl ExactSizeIterator<Item = &'a str>) -> String {
+    match tags.len() {
+        0 => String::new(),
+        1 => format!("; its tag {} is left out", few(tags)),
+        _ => format!("; its tags {} are left out", few(tags)),
+    }
+}
+
+fn text_of<'n>(node: &'n Node<'_>) -> &'n str {
+    match &node.value {
+        Value::Scalar { text, .. } => text,
+        Value::Null | Value::Sequence(_) | Value::Mapping(_) | Value::Alias => "",
+    }
+}
+
+fn read_tag(
+    name: &str,
+    item: &Node<'_>,
+    source: &Source<'_>,
+    reporter: &mut Reporter,
+) -> Option<Tag> {
+    if let Value::Sequence(_) | Value::Mapping(_) | Value::Alias = item.value {
+        wrong_shape(source, reporter, item, "a tag", "text");
+        return None;
+    }
+    let text = text_of(item);
+    match text.parse::<Tag>() {
+        Ok(tag) => {
+            if is_referrers_tag(text) {
+                let tag = quoted(&format!("{name}:{text}"));
+                let message = format!("{tag} is a registry's list of referrers, which changes");
+                let rule = &rules::REFERRERS_TAG;
+                reporter.report(source, item.spot, rule, message, &[text]);
+            }
+            Some(tag)
+        }
+        Err(error) => {
+            let message = format!("{error}; this tag alone is left out");
+            reporter.report(source, item.spot, &rules::BAD_TAG, message, &[text]);
+            None
+        }
+    }
 }
 
 fn why_no_digest(text: &str) -> String {
@@ -311,43 +436,4 @@ pub(super) fn why_no_hex(hex: &str) -> String {
         return "begins with sha256:, which stands for image digests only".to_owned();
     }
     "has other characters than hexadecimal digits".to_owned()
-}
-
-fn read_tags(value: &Node<'_>, source: &Source<'_>, reporter: &mut Reporter) -> Option<Vec<Tag>> {
-    let items = match &value.value {
-        Value::Sequence(items) => items.as_slice(),
-        Value::Null => &[],
-        Value::Scalar { .. } | Value::Mapping(_) | Value::Alias => {
-            wrong_shape(
-                source,
-                reporter,
-                value,
-                "the value of a digest",
-                "a list of tags",
-            );
-            return None;
-        }
-    };
-    let tags: Vec<Option<Tag>> = items
-        .iter()
-        .map(|item| {
-            let text = match &item.value {
-                Value::Scalar { text, .. } => text.as_ref(),
-                Value::Null => "",
-                Value::Sequence(_) | Value::Mapping(_) | Value::Alias => {
-                    wrong_shape(source, reporter, item, "a tag", "text");
-                    return None;
-                }
-            };
-            match text.parse::<Tag>() {
-                Ok(tag) => Some(tag),
-                Err(error) => {
-                    let message = error.to_string();
-                    reporter.report(source, item.spot, &rules::BAD_TAG, message, &[text]);
-                    None
-                }
-            }
-        })
-        .collect();
-    tags.into_iter().collect()
 }

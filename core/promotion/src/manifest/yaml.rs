@@ -8,7 +8,9 @@
 use std::borrow::Cow;
 
 use granit_parser::{Event, Parser, ScalarStyle};
+use landfall_catalog::Digest;
 
+use crate::canonical::Canonical;
 use crate::finding::Spot;
 
 /// Manifests are four levels deep.
@@ -46,6 +48,43 @@ impl Value<'_> {
             Self::Sequence(_) => "a list",
             Self::Mapping(_) => "a mapping",
             Self::Alias => "an alias",
+        }
+    }
+}
+
+impl Node<'_> {
+    /// What it says, whatever its place, style, comments and order of fields: a
+    /// hash of its text.
+    /// An alias says what is elsewhere, so `text`, the whole manifest, goes in.
+    pub(crate) fn identity(&self, text: &str) -> Digest {
+        let mut canonical = Canonical::new("landfall node 1");
+        self.encode(&mut canonical, text);
+        canonical.finish()
+    }
+
+    fn encode(&self, canonical: &mut Canonical, whole: &str) {
+        canonical.text(self.value.kind());
+        match &self.value {
+            Value::Null => {}
+            Value::Scalar { text, .. } => canonical.text(text),
+            Value::Sequence(items) => {
+                canonical.list(items, |canonical, item| item.encode(canonical, whole));
+            }
+            Value::Mapping(pairs) => {
+                // In whatever order the fields are.
+                let mut fields: Vec<Digest> = pairs
+                    .iter()
+                    .map(|(key, value)| {
+                        let mut field = Canonical::new("landfall field 1");
+                        key.encode(&mut field, whole);
+                        value.encode(&mut field, whole);
+                        field.finish()
+                    })
+                    .collect();
+                fields.sort_unstable();
+                canonical.list(&fields, |canonical, field| canonical.digest(field));
+            }
+            Value::Alias => canonical.digest(&Digest::of(whole.as_bytes())),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use landfall_catalog::{FilePath, Name, Repository};
 
+use super::owners::Owners;
 use crate::asked::{Asked, SourceRef};
 use crate::finding::{Finding, Position, finding, quoted};
 use crate::mutable::MutableNames;
@@ -18,26 +19,45 @@ pub(super) struct Asking {
     /// By name and digest, each pair once, for the first project that asks. A
     /// name is there with several digests if several are asked for.
     pub(super) claims: Vec<Asked>,
-    /// Public prefixes of each project.
-    pub(super) prefixes: Vec<Vec<String>>,
+    /// Names that are asked for by projects that they don't belong to, and why
+    /// they are refused. They are compared with nothing, so nobody stops another.
+    pub(super) outside: Vec<(Asked, String)>,
     pub(super) findings: Vec<Finding>,
 }
 
-pub(super) fn ask(parsed: &Parsed, rules: &[ProductionRule], mutable: &MutableNames) -> Asking {
+/// The public prefixes of each project.
+pub(super) fn publish(
+    parsed: &Parsed,
+    rules: &[ProductionRule],
+    findings: &mut Vec<Finding>,
+) -> Vec<Vec<String>> {
+    let mut publishing = Publishing { rules, findings };
+    let projects = parsed.projects.iter();
+    projects
+        .map(|project| publishing.publish(project))
+        .collect()
+}
+
+pub(super) fn ask(
+    parsed: &Parsed,
+    prefixes: &[Vec<String>],
+    owners: &Owners<'_>,
+    mutable: &MutableNames,
+) -> Asking {
     let mut asking = Asking::default();
-    for project in &parsed.projects {
-        let prefixes = asking.publish(project, rules);
+    for (index, (project, prefixes)) in parsed.projects.iter().zip(prefixes).enumerate() {
         let mut claims = Claims {
             project,
+            index,
+            owners,
             mutable,
             source: project.source.as_str().into(),
             asking: &mut asking,
         };
-        for prefix in &prefixes {
+        for prefix in prefixes {
             claims.images(prefix);
             claims.files(prefix);
         }
-        asking.prefixes.push(prefixes);
     }
     let claims = &mut asking.claims;
     // Stable, so that of equal claims the first project's is first.
@@ -46,9 +66,14 @@ pub(super) fn ask(parsed: &Parsed, rules: &[ProductionRule], mutable: &MutableNa
     asking
 }
 
-impl Asking {
-    fn publish(&mut self, project: &Project, rules: &[ProductionRule]) -> Vec<String> {
-        let published = published(project, rules);
+struct Publishing<'a> {
+    rules: &'a [ProductionRule],
+    findings: &'a mut Vec<Finding>,
+}
+
+impl Publishing<'_> {
+    fn publish(&mut self, project: &Project) -> Vec<String> {
+        let published = published(project, self.rules);
         let unmatched: Vec<&str> = published.unmatched.iter().map(String::as_str).collect();
         if let Some(first) = unmatched.first() {
             let (rule, message) = if published.prefixes.is_empty() {
@@ -76,21 +101,17 @@ impl Asking {
                 published.prefixes.len()
             );
             let rule = &rules::TOO_MANY_PREFIXES;
-            self.find(project, &project.at, rule, message, &[]);
+            let prefixes: Vec<&str> = published.prefixes.iter().map(String::as_str).collect();
+            self.find(project, &project.at, rule, message, &prefixes);
             return Vec::new();
         }
-        self.tell_of_channel(project, rules, &published.prefixes);
+        self.tell_of_channel(project, &published.prefixes);
         published.prefixes
     }
 
     /// A source that is itself published: production is promoted onward.
-    fn tell_of_channel(
-        &mut self,
-        project: &Project,
-        rules: &[ProductionRule],
-        destinations: &[String],
-    ) {
-        let Some(place) = public_place(&project.source, project.kind, rules) else {
+    fn tell_of_channel(&mut self, project: &Project, destinations: &[String]) {
+        let Some(place) = public_place(&project.source, project.kind, self.rules) else {
             return;
         };
         let (source, name) = (quoted(&project.source), &project.name);
@@ -119,16 +140,27 @@ impl Asking {
         message: String,
         about: &[&str],
     ) {
-        let owner = owner(&project.name, project.kind);
-        let excerpt = String::new();
-        self.findings
-            .push(finding(rule, at, &owner, message, excerpt, about));
+        self.findings.push(found(project, at, rule, message, about));
     }
+}
+
+fn found(
+    project: &Project,
+    at: &Position,
+    rule: &Rule,
+    message: String,
+    about: &[&str],
+) -> Finding {
+    let owner = owner(&project.name, project.kind);
+    finding(rule, at, &owner, message, String::new(), about)
 }
 
 /// Adds what one project asks for.
 struct Claims<'a> {
     project: &'a Project,
+    /// Which it is of the tree's projects.
+    index: usize,
+    owners: &'a Owners<'a>,
     mutable: &'a MutableNames,
     source: Arc<str>,
     asking: &'a mut Asking,
@@ -145,19 +177,21 @@ impl Claims<'_> {
                 Ok(repository) => repository,
                 Err(error) => {
                     let rule = &rules::UNPUBLISHABLE_NAME;
-                    let message = error.to_string();
-                    self.asking
-                        .find(project, &first.at, rule, message, &[&public]);
+                    let left_out: Vec<String> = rows.iter().flat_map(left_out).collect();
+                    let mut about = vec![public.as_str()];
+                    about.extend(left_out.iter().map(String::as_str));
+                    self.find(&first.at, rule, error.to_string(), &about);
                     continue;
                 }
             };
+            let others = self.owners.others(Kind::Images, &public, self.index);
             for row in rows {
-                self.row(row, &repository);
+                self.row(row, &repository, others.as_deref());
             }
         }
     }
 
-    fn row(&mut self, row: &ImageEntry, repository: &Repository) {
+    fn row(&mut self, row: &ImageEntry, repository: &Repository, others: Option<&str>) {
         let source = SourceRef::Image {
             registry: Arc::clone(&self.source),
             name: row.name.clone(),
@@ -174,11 +208,11 @@ impl Claims<'_> {
         };
         if row.tags.is_empty() {
             let name = Name::Root(repository.clone(), row.digest);
-            self.asking.claims.push(claim(name));
+            self.claim(claim(name), others);
         }
         for tag in &row.tags {
             let name = Name::Tag(repository.clone(), tag.clone());
-            self.asking.claims.push(claim(name));
+            self.claim(claim(name), others);
         }
     }
 
@@ -187,8 +221,9 @@ impl Claims<'_> {
             let public = join(prefix, &file.name);
             match public.parse::<FilePath>() {
                 Ok(path) => {
+                    let others = self.owners.others(Kind::Files, &public, self.index);
                     let claim = self.file(file, Name::File(path));
-                    self.asking.claims.push(claim);
+                    self.claim(claim, others.as_deref());
                 }
                 Err(error) => {
                     // Its segments were found sound: below a folder it would do.
@@ -197,9 +232,8 @@ impl Claims<'_> {
                     } else {
                         &rules::UNPUBLISHABLE_NAME
                     };
-                    let message = error.to_string();
-                    self.asking
-                        .find(self.project, &file.at, rule, message, &[&public]);
+                    let digest = file.digest.to_string();
+                    self.find(&file.at, rule, error.to_string(), &[&public, &digest]);
                 }
             }
         }
@@ -219,4 +253,33 @@ impl Claims<'_> {
             at: file.at.clone(),
         }
     }
+
+    /// `others` are those whose name it is, if it is not the project's.
+    fn claim(&mut self, claim: Asked, others: Option<&str>) {
+        let Some(others) = others else {
+            self.asking.claims.push(claim);
+            return;
+        };
+        let (project, name) = (&self.project.name, claim.name.to_string());
+        let why = format!(
+            "{} is below a prefix of {others}, not of {project}",
+            quoted(&name)
+        );
+        let rule = &rules::OUTSIDE_PROJECT;
+        let digest = claim.digest.to_string();
+        self.find(&claim.at, rule, why.clone(), &[&name, &digest]);
+        let refusal = format!("{}: {why}", rule.id);
+        self.asking.outside.push((claim, refusal));
+    }
+
+    fn find(&mut self, at: &Position, rule: &Rule, message: String, about: &[&str]) {
+        let finding = found(self.project, at, rule, message, about);
+        self.asking.findings.push(finding);
+    }
+}
+
+/// What a row asks for, in words.
+fn left_out(row: &ImageEntry) -> impl Iterator<Item = String> {
+    let tags = row.tags.iter().map(ToString::to_string);
+    tags.chain([row.digest.to_string()])
 }

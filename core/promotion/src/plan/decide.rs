@@ -1,6 +1,6 @@
 //! Each name asked for: to set, unchanged, waiting, or refused.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use landfall_catalog::{Catalog, Digest, FilePath, Name};
 
@@ -125,21 +125,25 @@ fn colliding(catalog: &Catalog, name: &Name) -> Option<FilePath> {
 /// Of a file `x` and files below `x/`, the one that is refused is `x`: what is
 /// below it may be a whole release.
 fn refuse_files_that_are_folders(claims: &[Asked], decisions: &mut [Decision]) {
-    let mut folders: HashSet<&str> = HashSet::new();
+    let mut folders: HashMap<&str, &Asked> = HashMap::new();
     for (asked, decision) in claims.iter().zip(&*decisions) {
         if let (Name::File(path), Decision::Set | Decision::Unchanged | Decision::Waits) =
             (&asked.name, decision)
         {
-            folders.extend(path.folders());
+            for folder in path.folders() {
+                folders.entry(folder).or_insert(asked);
+            }
         }
     }
     for (asked, decision) in claims.iter().zip(decisions) {
         if let (Name::File(path), Decision::Set) = (&asked.name, &*decision)
-            && folders.contains(path.as_str())
+            && let Some(below) = folders.get(path.as_str())
         {
             let why = format!(
-                "{} is asked to be a file and a folder",
-                quoted(path.as_str())
+                "{} is asked to be a file, and a folder by {} at {}",
+                quoted(path.as_str()),
+                quoted(&below.name.to_string()),
+                below.at
             );
             *decision = Decision::Contradicts(&rules::COLLIDING_PATHS, why);
         }

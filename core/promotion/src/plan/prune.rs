@@ -9,14 +9,16 @@
 //!   what they list is not known.
 //! - The empty prefix lies above everybody's names: there only tags and roots of
 //!   repositories that are still listed are removed, and no files.
-//! - A signature, attestation or SBOM (a cosign tag) stays as long as its subject
-//!   is in the repository.
+//! - A signature, attestation or SBOM (a cosign tag, or a root that refers to
+//!   another object) stays as long as its subject does: with what else is removed
+//!   of the repository it goes, too.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use landfall_catalog::{Catalog, Name, Repository};
+use landfall_catalog::{Catalog, Name, Ordinal, Repository};
 
-use super::PlanOptions;
+use super::owners::{Owner, Owners};
+use crate::asked::Asked;
 use crate::finding::{Finding, finding};
 use crate::mutable::cosign_subject;
 use crate::parse::{Parsed, owner};
@@ -24,62 +26,11 @@ use crate::project::Kind;
 use crate::rules;
 use crate::separation::project_of;
 
-/// Whose names are below which prefix.
-pub(super) struct Owners<'a> {
-    by_kind: HashMap<Kind, HashMap<&'a str, Vec<Owner>>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    /// Index of a project of the tree.
-    Project(usize),
-    Neighbour,
-}
-
-impl<'a> Owners<'a> {
-    pub(super) fn new(
-        parsed: &Parsed,
-        prefixes: &'a [Vec<String>],
-        options: &'a PlanOptions,
-    ) -> Self {
-        let mut by_kind: HashMap<Kind, HashMap<&str, Vec<Owner>>> = HashMap::new();
-        let mut add = |kind, prefix: &'a str, owner| {
-            let by_prefix = by_kind.entry(kind).or_default();
-            by_prefix.entry(prefix).or_default().push(owner);
-        };
-        for (index, (project, prefixes)) in parsed.projects.iter().zip(prefixes).enumerate() {
-            for prefix in prefixes {
-                add(project.kind, prefix, Owner::Project(index));
-            }
-        }
-        for neighbour in &options.neighbours {
-            add(neighbour.kind, &neighbour.prefix, Owner::Neighbour);
-        }
-        Self { by_kind }
-    }
-
-    /// Whose the longest prefix strictly above a name is, and whether that is
-    /// the empty one.
-    fn of(&self, kind: Kind, name: &str) -> Option<(bool, &[Owner])> {
-        let by_prefix = self.by_kind.get(&kind)?;
-        let mut above = name;
-        loop {
-            above = above.rsplit_once('/').map_or("", |(above, _)| above);
-            if let Some(owners) = by_prefix.get(above) {
-                return Some((above.is_empty(), owners));
-            }
-            if above.is_empty() {
-                return None;
-            }
-        }
-    }
-}
-
 /// The names to remove, in order.
 pub(super) fn removed(
     parsed: &Parsed,
     owners: &Owners<'_>,
-    asked: &HashSet<&Name>,
+    claims: &[Asked],
     catalog: &Catalog,
     findings: &mut Vec<Finding>,
 ) -> Vec<Name> {
@@ -90,8 +41,9 @@ pub(super) fn removed(
         doubtful: BTreeSet::new(),
         removed: Vec::new(),
     };
-    prune.images(asked, catalog);
-    prune.files(asked, catalog);
+    let asked: HashSet<&Name> = claims.iter().map(|asked| &asked.name).collect();
+    prune.images(claims, &asked, catalog);
+    prune.files(&asked, catalog);
     for index in prune.doubtful {
         let project = &parsed.projects[index];
         let message = format!("nothing of project {} is removed", project.name);
@@ -127,6 +79,72 @@ fn faulty(parsed: &Parsed) -> HashSet<&str> {
     quarantined.chain(found).collect()
 }
 
+/// The names of a repository that are neither asked for nor attached to what is;
+/// `held` is what is asked for there and in the catalog, under whatever name.
+fn unlisted(
+    catalog: &Catalog,
+    repository: &Repository,
+    asked: &HashSet<&Name>,
+    held: &[Ordinal],
+) -> Vec<Name> {
+    let tags = catalog.tags(repository.as_str()).map(|(tag, record)| {
+        let subject = cosign_subject(tag.as_str());
+        (
+            Name::Tag(repository.clone(), tag.clone()),
+            record.ordinal,
+            subject,
+        )
+    });
+    let roots = catalog.roots(repository.as_str()).map(|(digest, record)| {
+        let referrer = catalog
+            .object(record.ordinal)
+            .and_then(|object| object.referrer());
+        let subject = referrer.map(|referrer| referrer.subject);
+        (
+            Name::Root(repository.clone(), *digest),
+            record.ordinal,
+            subject,
+        )
+    });
+    let (kept, mut rest): (Vec<_>, Vec<_>) = tags
+        .chain(roots)
+        .partition(|(name, ..)| asked.contains(name));
+    if rest.is_empty() {
+        return Vec::new();
+    }
+    let mut staying = BTreeSet::new();
+    let kept = kept.into_iter().map(|(_, ordinal, _)| ordinal);
+    for ordinal in kept.chain(held.iter().copied()) {
+        stay(catalog, ordinal, &mut staying);
+    }
+    // What is attached to something that stays stays, and so what is attached to that.
+    loop {
+        let (attached, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(.., subject)| {
+            let subject = subject.and_then(|subject| catalog.ordinal(&subject));
+            subject.is_some_and(|subject| staying.contains(&subject))
+        });
+        rest = others;
+        if attached.is_empty() {
+            break;
+        }
+        for (_, ordinal, _) in attached {
+            stay(catalog, ordinal, &mut staying);
+        }
+    }
+    rest.into_iter().map(|(name, ..)| name).collect()
+}
+
+/// Adds an object and all that it holds.
+fn stay(catalog: &Catalog, ordinal: Ordinal, staying: &mut BTreeSet<Ordinal>) {
+    let mut open = vec![ordinal];
+    while let Some(ordinal) = open.pop() {
+        if staying.insert(ordinal) {
+            let children = catalog.object(ordinal).map(|object| object.children());
+            open.extend(children.into_iter().flatten());
+        }
+    }
+}
+
 struct Prune<'a> {
     parsed: &'a Parsed,
     owners: &'a Owners<'a>,
@@ -138,33 +156,25 @@ struct Prune<'a> {
 }
 
 impl Prune<'_> {
-    fn images(&mut self, asked: &HashSet<&Name>, catalog: &Catalog) {
-        let listed: HashSet<&Repository> = asked
-            .iter()
-            .filter_map(|name| match name {
-                Name::Tag(repository, _) | Name::Root(repository, _) => Some(repository),
-                Name::File(_) => None,
-            })
-            .collect();
+    fn images(&mut self, claims: &[Asked], asked: &HashSet<&Name>, catalog: &Catalog) {
+        let mut listed: HashMap<&Repository, Vec<Ordinal>> = HashMap::new();
+        for claim in claims {
+            if let Name::Tag(repository, _) | Name::Root(repository, _) = &claim.name {
+                let held = listed.entry(repository).or_default();
+                held.extend(catalog.ordinal(&claim.digest));
+            }
+        }
         for repository in catalog.repositories() {
             let Some((at_top, owners)) = self.owners.of(Kind::Images, repository.as_str()) else {
                 continue;
             };
-            if at_top && !listed.contains(repository) {
+            let held = listed.get(repository);
+            if at_top && held.is_none() {
                 continue;
             }
-            let tags = catalog.tags(repository.as_str()).filter(|(tag, _)| {
-                let subject = cosign_subject(tag.as_str());
-                !subject.is_some_and(|subject| {
-                    catalog
-                        .ordinal(&subject)
-                        .is_some_and(|ordinal| catalog.contains(repository.as_str(), ordinal))
-                })
-            });
-            let tags = tags.map(|(tag, _)| Name::Tag(repository.clone(), tag.clone()));
-            let roots = catalog.roots(repository.as_str());
-            let roots = roots.map(|(digest, _)| Name::Root(repository.clone(), *digest));
-            self.remove(Kind::Images, owners, tags.chain(roots), asked);
+            let held = held.map_or(&[][..], Vec::as_slice);
+            let unlisted = unlisted(catalog, repository, asked, held);
+            self.remove(Kind::Images, owners, unlisted.into_iter(), asked);
         }
     }
 
@@ -195,7 +205,7 @@ impl Prune<'_> {
         let mut sound = self.parsed.left_out.iter().all(|(_, other)| *other != kind);
         for owner in owners {
             match *owner {
-                Owner::Neighbour => return,
+                Owner::Neighbour(_) => return,
                 Owner::Project(index) => {
                     let name = self.parsed.projects[index].name.as_str();
                     if self.faulty.contains(name) || !sound {

@@ -120,6 +120,14 @@ fn faults_of_an_images_list_leave_out_the_entry_alone() {
             "tag_bad",
             "- name: a\n  dmap:\n    $A: [v1, \"-x\"]\n    $C: [v3]\n",
         ),
+        (
+            "tag_bad_alone",
+            "- name: a\n  dmap:\n    $A: [\"bad tag!\"]\n",
+        ),
+        (
+            "tag_of_referrers",
+            "- name: a\n  dmap:\n    $A: [sha256-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\n",
+        ),
         ("tag_empty", "- name: a\n  dmap:\n    $A: [\"\"]\n"),
         ("tag_with_space", "- name: a\n  dmap:\n    $A: [v1 v2]\n"),
         ("tags_not_a_list", "- name: a\n  dmap:\n    $A: v1\n"),
@@ -390,4 +398,83 @@ fn a_folder_named_to_steer_a_terminal_does_not() {
         text.contains("project p\u{fffd}[2Jq\u{fffd} has no promoter-manifest.yaml"),
         "{text}"
     );
+}
+
+/// The hashes of what is found in a list of images or files.
+fn hashes(list: &str, text: &str) -> Vec<landfall_catalog::Digest> {
+    let (half, strip) = match list {
+        "images/p/images.yaml" => (REGISTRIES, 0),
+        _ => (FILESTORES, 7),
+    };
+    let text = text
+        .replace("$A", &A[strip..])
+        .replace("$B", &B[strip..])
+        .replace("$C", &C[strip..]);
+    let findings = parse(&tree(&[half, (list, &text)])).findings;
+    findings.iter().map(|found| found.content_hash).collect()
+}
+
+#[test]
+fn an_acknowledgement_excuses_only_what_somebody_has_seen() {
+    let (images, files) = ("images/p/images.yaml", "manifests/p/v1.yaml");
+    // Two faults alike, in two entries, are two.
+    for (list, text) in [
+        (
+            files,
+            "files:\n- {name: x, sha256: $A, size: 1}\n- {name: y, sha256: $B, size: 1}\n",
+        ),
+        (files, "files:\n- sha256: $A\n- sha256: $B\n"),
+        (
+            files,
+            "files:\n- {name: x, name: x, sha256: $A}\n- {name: y, name: y, sha256: $A}\n",
+        ),
+        (images, "- dmap:\n    $A: [v1]\n- dmap:\n    $B: [v1]\n"),
+        (
+            images,
+            "- name: a\n  dmap: {$A: [v1]}\n  dmap: {}\n- name: b\n  dmap: {$A: [v1]}\n  dmap: {}\n",
+        ),
+        (
+            images,
+            "- name: a\n  dmap: {\"sha256:12\": [v1]}\n- name: b\n  dmap: {\"sha256:12\": [v1]}\n",
+        ),
+        (images, "- name: a\n  dmap: {$A: [-x], $B: [-x]}\n"),
+        (images, "- name: a\n  dmap: {$A: v1, $B: v1}\n"),
+    ] {
+        let found = hashes(list, text);
+        assert_eq!(found.len(), 2, "{text}");
+        assert_ne!(found[0], found[1], "{text}");
+    }
+    // What is added to an entry that is left out makes it another fault; what is
+    // added beside it, and how it is written, does not.
+    for (list, text, same, other) in [
+        (
+            images,
+            "- name: a\n  dmap: {\"sha256:12\": [v1]}\n",
+            "- name: a\n  dmap:\n    $A: [v3]\n    sha256:12: # known\n    - v1\n",
+            "- name: a\n  dmap: {\"sha256:12\": [v1, v2]}\n",
+        ),
+        (
+            images,
+            "- name: a\n  dmap: {$A: [v1, -x]}\n",
+            "- name: a\n  dmap: {$A: [-x, v2], $B: [v3]}\n",
+            "- name: a\n  dmap: {$B: [v1, -x]}\n",
+        ),
+        (
+            images,
+            "- name: A\n  dmap: {$A: [v1]}\n",
+            "- name: a\n  dmap: {$A: [v1]}\n- dmap: {$A: [v1]}\n  name: A\n",
+            "- name: A\n  dmap: {$A: [v1], $B: [v2]}\n",
+        ),
+        (
+            files,
+            "files:\n- {name: /x, sha256: $A}\n",
+            "files:\n- {name: y, sha256: $A}\n- {name: /x, sha256: $A}\n",
+            "files:\n- {name: /x, sha256: $B}\n",
+        ),
+    ] {
+        let found = hashes(list, text);
+        assert_eq!(found.len(), 1, "{text}");
+        assert_eq!(found, hashes(list, same), "{same}");
+        assert_ne!(found, hashes(list, other), "{other}");
+    }
 }

@@ -329,6 +329,7 @@ fn nothing_is_removed_unless_asked_and_then_only_what_is_ours() {
     let prune = PlanOptions {
         prune: true,
         neighbours: vec![Neighbour {
+            project: "they".to_owned(),
             kind: Kind::Images,
             prefix: "prod/p/theirs".to_owned(),
         }],
@@ -344,6 +345,91 @@ fn nothing_is_removed_unless_asked_and_then_only_what_is_ours() {
         "remove bin/p/y",
     ];
     check(&tree, &catalog, &prune, &expected);
+}
+
+#[test]
+fn a_signature_goes_with_its_subject_and_stays_with_it_under_another_name() {
+    let tree = images("p", "prod/p", &["a 1 v2"]);
+    let of = |content: &str| {
+        format!(
+            "prod/p/a:sha256-{}.sig",
+            Digest::of(content.as_bytes()).to_hex()
+        )
+    };
+    let (moved, gone, of_that) = (of("1"), of("0"), of("0s"));
+    let catalog = production(&[
+        ("prod/p/a:v1", "1"),
+        ("prod/p/a:v0", "0"),
+        (&moved, "1s"),
+        (&gone, "0s"),
+        (&of_that, "0ss"),
+    ]);
+    let prune = PlanOptions {
+        prune: true,
+        ..PlanOptions::default()
+    };
+    let mut removed = [gone, of_that, "prod/p/a:v0".into(), "prod/p/a:v1".into()];
+    removed.sort();
+    let planned = planned(&tree, &catalog, &prune);
+    let names: Vec<String> = planned.removed.iter().map(ToString::to_string).collect();
+    assert_eq!(names, removed);
+}
+
+#[test]
+fn a_project_with_a_shorter_prefix_stops_nobody_below() {
+    let theirs = images("b", "prod/b", &["app 1 v1", "app 2 v2"]);
+    let reaching = images(
+        "a",
+        "prod",
+        &["b/app 1 v1", "b/app 9 v2", "b/other 1 v1", "own 1 v1"],
+    );
+    let tree = together([reaching, theirs]);
+    let expected = [
+        "set prod/b/app:v1",
+        "set prod/b/app:v2",
+        "set prod/own:v1",
+        "refused prod/b/app:v1 outside-project",
+        "refused prod/b/app:v2 outside-project",
+        "refused prod/b/other:v1 outside-project",
+    ];
+    let nothing = Catalog::default();
+    check(&tree, &nothing, &PlanOptions::default(), &expected);
+    let plan = planned(&tree, &nothing, &PlanOptions::default());
+    assert!(plan.set[..2].iter().all(|asked| asked.project == "b"));
+    insta::assert_snapshot!("outside_a_project", drawn(&plan.findings));
+
+    // What somebody else lists is not listed.
+    let catalog = production(&[("prod/b/other:v1", "1")]);
+    let prune = PlanOptions {
+        prune: true,
+        ..PlanOptions::default()
+    };
+    let unsound = planned(&tree, &catalog, &prune);
+    assert_eq!(unsound.removed, ["prod/b/other:v1".parse().unwrap()]);
+
+    let below = images("a", "prod", &["b/app 1 v1"]);
+    let beside = PlanOptions {
+        neighbours: vec![Neighbour {
+            project: "b".to_owned(),
+            kind: Kind::Images,
+            prefix: "prod/b".to_owned(),
+        }],
+        ..PlanOptions::default()
+    };
+    check(
+        &below,
+        &nothing,
+        &beside,
+        &["refused prod/b/app:v1 outside-project"],
+    );
+}
+
+#[test]
+fn a_path_that_collides_is_shown_with_its_line_and_the_other_place() {
+    let tree = files("p", "bin", &["x 1", "x/y 2"]);
+    let mut plan = planned(&tree, &Catalog::default(), &PlanOptions::default());
+    landfall_promotion::with_excerpts(&mut plan.findings, &tree);
+    insta::assert_snapshot!("colliding_paths", drawn(&plan.findings));
 }
 
 #[test]
