@@ -7,6 +7,7 @@ mod channels;
 mod demo;
 mod gate;
 mod generate;
+mod history;
 mod life;
 mod log;
 mod manifests;

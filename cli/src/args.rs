@@ -83,6 +83,11 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Past operations: when, who, why, and what became of them.
     History(HistoryArgs),
+    /// A promotion that runs, or that ran.
+    #[command(subcommand)]
+    Operation(OperationCommand),
+    /// Names that hold a text, or mean or hold a digest.
+    Search(SearchArgs),
     /// Says where a client at an address is sent for a name, and why.
     Explain(ExplainArgs),
     /// The signed log of the catalog.

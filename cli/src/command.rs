@@ -16,6 +16,7 @@ pub(crate) mod promote;
 pub(crate) mod reconcile;
 pub(crate) mod revert;
 pub(crate) mod run;
+pub(crate) mod search;
 pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod validate;

@@ -49,8 +49,8 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<Verdict, Failure> {
     use command::{
-        audit, explain, gate, generate, history, log, plan, project, promote, reconcile, revert,
-        run, status, token, validate, wait, withdraw,
+        audit, explain, gate, generate, history, log, operation, plan, project, promote, reconcile,
+        revert, run, search, status, token, validate, wait, withdraw,
     };
     match command {
         Command::Demo(args) => demo::run(args).await,
@@ -72,6 +72,8 @@ async fn run(command: Command) -> Result<Verdict, Failure> {
         Command::Audit(command) => audit::run(command).await,
         Command::Status(args) => status::run(args).await,
         Command::History(args) => history::run(args).await,
+        Command::Operation(command) => operation::run(command).await,
+        Command::Search(args) => search::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Log(command) => log::run(command).await,
     }

@@ -7,6 +7,7 @@
 mod audit;
 mod fleet;
 mod gates;
+mod lookup;
 mod mirrors;
 mod projects;
 mod promotion;

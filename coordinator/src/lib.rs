@@ -39,6 +39,7 @@ mod metrics;
 mod principal;
 mod promote;
 mod publish;
+mod search;
 mod state;
 mod status;
 #[cfg(test)]

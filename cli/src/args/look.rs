@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::CoordinatorArgs;
 
@@ -17,12 +17,49 @@ pub(crate) struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
+    /// An operation or a revision: who, why, and what became of each entry.
+    #[arg(value_name = "OPERATION|REVISION")]
+    pub(crate) what: Option<String>,
     #[command(flatten)]
     pub(crate) coordinator: CoordinatorArgs,
     /// At most this many, newest first.
     #[arg(long, default_value_t = 20)]
     pub(crate) limit: u32,
     /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// A part of a name, or a digest: `sha256:` with at least its first six digits.
+    pub(crate) text: String,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// Only names of this kind.
+    #[arg(long, value_name = "KIND", value_parser = ["image", "file"])]
+    pub(crate) kind: Option<String>,
+    /// At most this many names.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: u32,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationCommand {
+    /// Follows a running operation to its end; anybody may, and leave.
+    Watch(OperationWatchArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OperationWatchArgs {
+    /// The operation, as `history` shows it.
+    pub(crate) operation: String,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
+    /// One JSON event a line.
     #[arg(long)]
     pub(crate) json: bool,
 }

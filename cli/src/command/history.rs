@@ -1,8 +1,9 @@
-//! `landfall history`: past operations, newest first.
+//! `landfall history`: past operations, newest first, or one with all its entries.
 
 use landfall_catalog::Digest;
 use landfall_proto::v1;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     args::HistoryArgs,
@@ -35,6 +36,9 @@ struct Operation {
 
 pub(crate) async fn run(args: HistoryArgs) -> Result<Verdict, Failure> {
     let coordinator = &args.coordinator.coordinator;
+    if let Some(what) = &args.what {
+        return show(coordinator, what, args.json).await;
+    }
     let operations = v1::promotion_client::PromotionClient::new(connect::connection(coordinator)?)
         .list(v1::ListOperationsRequest { limit: args.limit })
         .await
@@ -49,6 +53,87 @@ pub(crate) async fn run(args: HistoryArgs) -> Result<Verdict, Failure> {
         output::line(table(operations.into_iter().map(Operation::from)).render())?;
     }
     Ok(Verdict::Done)
+}
+
+/// One operation, and what became of each of its entries.
+async fn show(coordinator: &str, what: &str, as_json: bool) -> Result<Verdict, Failure> {
+    let mut client = v1::promotion_client::PromotionClient::new(connect::connection(coordinator)?);
+    let mut from = 0;
+    loop {
+        let request = v1::ShowOperationRequest {
+            operation: what.to_owned(),
+            // An operation's id is no number.
+            revision: what.parse().unwrap_or_default(),
+            from,
+        };
+        let answer = client
+            .show_operation(request)
+            .await
+            .map_err(|status| connect::refused(coordinator, &status))?
+            .into_inner();
+        if from == 0 {
+            let operation = Operation::from(answer.operation.unwrap_or_default());
+            if as_json {
+                output::json(&operation)?;
+            } else {
+                output::line(text(&operation))?;
+            }
+        }
+        for entry in answer.entries {
+            tell(entry, as_json)?;
+        }
+        from = answer.next;
+        if from == 0 {
+            return Ok(Verdict::Done);
+        }
+    }
+}
+
+fn tell(entry: v1::EntryOutcome, as_json: bool) -> Result<(), Failure> {
+    let digest = Digest::try_from_slice(&entry.digest);
+    let digest = digest.map(|digest| digest.to_string()).unwrap_or_default();
+    let outcome = match entry.outcome.as_str() {
+        "" => "running",
+        outcome => outcome,
+    };
+    if as_json {
+        output::json(
+            &json!({"name": entry.name, "digest": digest, "outcome": outcome,
+            "detail": entry.detail}),
+        )?;
+        return Ok(());
+    }
+    let why = match entry.detail.as_str() {
+        "" => String::new(),
+        detail => format!(": {detail}"),
+    };
+    output::line(format!("{outcome}: {} {digest}{why}", entry.name))?;
+    Ok(())
+}
+
+/// Who, when and why, for people.
+fn text(operation: &Operation) -> String {
+    let ended = match (operation.finished, operation.revision) {
+        (0, _) => "still running".to_owned(),
+        (at, 0) => format!("{}, nothing published", output::time(at)),
+        (at, revision) => format!("{}, published as revision {revision}", output::time(at)),
+    };
+    let mut table = Table::new(&["OPERATION", &operation.operation]);
+    let started = output::time(operation.started);
+    for (what, text) in [
+        ("who", operation.who.as_str()),
+        ("why", &operation.why),
+        ("source", &operation.source),
+        ("plan", operation.plan.as_deref().unwrap_or_default()),
+        ("started", &started),
+        ("ended", &ended),
+        ("error", &operation.error),
+    ] {
+        if !text.is_empty() {
+            table.row([what.to_owned(), text.to_owned()]);
+        }
+    }
+    table.render()
 }
 
 fn table(operations: impl Iterator<Item = Operation>) -> Table {

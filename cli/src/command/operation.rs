@@ -8,10 +8,11 @@ use landfall_proto::v1::{self, operation_event, promotion_client::PromotionClien
 use landfall_runtime::{Clock, SystemClock, telemetry};
 use serde_json::json;
 
-use super::gate;
+use super::{gate, promote::verdict};
 use crate::{
+    args::OperationCommand,
     connect,
-    failure::Failure,
+    failure::{Failure, Verdict},
     output::{self, progress::Progress},
 };
 
@@ -89,6 +90,23 @@ pub(crate) async fn follow(
 ) -> Result<v1::OperationDone, Failure> {
     let done = follow_to_end(client, coordinator, operation, &mut telling, at_gate).await?;
     conclude(done, &telling, 0)
+}
+
+/// `landfall operation`: any number of people may follow one, and leave.
+pub(crate) async fn run(command: OperationCommand) -> Result<Verdict, Failure> {
+    let OperationCommand::Watch(args) = command;
+    let coordinator = &args.coordinator.coordinator;
+    let mut client = PromotionClient::new(connect::connection(coordinator)?);
+    let telling = Telling::of(args.json);
+    let done = follow(
+        &mut client,
+        coordinator,
+        args.operation,
+        telling,
+        AtGate::Stays,
+    )
+    .await?;
+    Ok(verdict(done.lost + done.refused + done.failed))
 }
 
 /// Shows how it ended.

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, gates, projects, trace, upload, withdraw};
+use super::{Shared, gates, lookup, projects, trace, upload, withdraw};
 use crate::principal::Action;
 use crate::promote::operation::{Confirmed, Progress};
 use crate::promote::plan::{Event, Summary, Wish};
@@ -186,6 +186,20 @@ impl promotion_server::Promotion for Service {
         request: Request<v1::DecideGateRequest>,
     ) -> Result<Response<v1::DecideGateResponse>, Status> {
         gates::decide(&self.shared, request).await
+    }
+
+    async fn search(
+        &self,
+        request: Request<v1::SearchRequest>,
+    ) -> Result<Response<v1::SearchResponse>, Status> {
+        lookup::search(&self.shared, request).await
+    }
+
+    async fn show_operation(
+        &self,
+        request: Request<v1::ShowOperationRequest>,
+    ) -> Result<Response<v1::ShowOperationResponse>, Status> {
+        lookup::show_operation(&self.shared, request).await
     }
 
     async fn list(
@@ -368,12 +382,16 @@ fn event(kind: operation_event::Kind) -> v1::OperationEvent {
 }
 
 fn outcome_event(row: rows::EntryRow) -> v1::OperationEvent {
-    event(operation_event::Kind::Outcome(v1::EntryOutcome {
+    event(operation_event::Kind::Outcome(outcome_to_wire(row)))
+}
+
+pub(super) fn outcome_to_wire(row: rows::EntryRow) -> v1::EntryOutcome {
+    v1::EntryOutcome {
         name: row.name,
         digest: model::digest_to_wire(&row.digest),
         outcome: row.outcome.unwrap_or_default(),
         detail: row.detail,
-    }))
+    }
 }
 
 fn progress_event(progress: &Progress) -> v1::OperationEvent {
@@ -402,7 +420,7 @@ fn done_to_wire(operation: &rows::Operation) -> v1::OperationDone {
     }
 }
 
-fn operation_to_wire(operation: rows::Operation) -> v1::Operation {
+pub(super) fn operation_to_wire(operation: rows::Operation) -> v1::Operation {
     let result = operation
         .finished
         .is_some()
@@ -422,7 +440,7 @@ fn operation_to_wire(operation: rows::Operation) -> v1::Operation {
 
 /// An operation among many: its texts are cut, so that the longest list still is
 /// an answer that a client takes.
-fn listed(operation: v1::Operation) -> v1::Operation {
+pub(super) fn listed(operation: v1::Operation) -> v1::Operation {
     v1::Operation {
         who: super::cut(operation.who, MAX_SOURCE_BYTES),
         why: super::cut(operation.why, MAX_LISTED_BYTES),

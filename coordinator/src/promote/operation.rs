@@ -333,6 +333,36 @@ impl Operations {
             .await?)
     }
 
+    /// The operation that published a revision.
+    pub(crate) async fn of_revision(
+        &self,
+        revision: u64,
+    ) -> Result<rows::Operation, OperationError> {
+        self.inner
+            .state
+            .read("find an operation", move |connection| {
+                rows::of_revision(connection, revision)
+            })
+            .await?
+            .ok_or_else(|| OperationError::UnknownOperation(format!("of revision {revision}")))
+    }
+
+    /// Entries of an operation from a position on, in order.
+    pub(crate) async fn entries_from(
+        &self,
+        operation: i64,
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<EntryRow>, OperationError> {
+        Ok(self
+            .inner
+            .state
+            .read("read an operation's entries", move |connection| {
+                rows::entries_from(connection, operation, from, limit)
+            })
+            .await?)
+    }
+
     /// The newest operations, newest first.
     pub(crate) async fn newest(&self, limit: u32) -> Result<Vec<rows::Operation>, OperationError> {
         Ok(self

@@ -538,7 +538,7 @@ fn key(asked: &Asked) -> (String, Digest) {
 }
 
 /// An object of the catalog with all it needs, children first.
-pub(super) fn closure_of(catalog: &Catalog, root: &Digest) -> Option<Vec<Object>> {
+pub(crate) fn closure_of(catalog: &Catalog, root: &Digest) -> Option<Vec<Object>> {
     let root = catalog.ordinal(root)?;
     let mut ordinals = BTreeSet::from([root]);
     let mut open = vec![root];

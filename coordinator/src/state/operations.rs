@@ -182,6 +182,36 @@ pub(crate) fn find(connection: &Connection, id: &str) -> rusqlite::Result<Option
         .optional()
 }
 
+/// The operation that published a revision.
+pub(crate) fn of_revision(
+    connection: &Connection,
+    revision: u64,
+) -> rusqlite::Result<Option<Operation>> {
+    connection
+        .query_row(
+            "SELECT * FROM operation WHERE revision = ?1 ORDER BY sequence LIMIT 1",
+            params![signed(revision)],
+            operation_from_row,
+        )
+        .optional()
+}
+
+/// Entries of an operation from a position on, in order.
+pub(crate) fn entries_from(
+    connection: &Connection,
+    operation: i64,
+    from: u64,
+    limit: u32,
+) -> rusqlite::Result<Vec<EntryRow>> {
+    connection
+        .prepare(
+            "SELECT * FROM operation_entry WHERE operation = ?1 AND position >= ?2
+             ORDER BY position LIMIT ?3",
+        )?
+        .query_map(params![operation, signed(from), limit], entry_from_row)?
+        .collect()
+}
+
 /// The newest operations, newest first.
 pub(crate) fn newest(connection: &Connection, limit: u32) -> rusqlite::Result<Vec<Operation>> {
     connection

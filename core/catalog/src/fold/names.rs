@@ -144,6 +144,48 @@ impl Names {
             .filter_map(|(path, id)| Some((path, self.record(*id)?)))
     }
 
+    /// Names after `after`, or all: those of images by repository, tags before
+    /// roots, then files. The digest of a root is that of its object.
+    pub(super) fn after(&self, after: Option<&Name>) -> impl Iterator<Item = (Name, NameRecord)> {
+        let (repository, path) = match after {
+            None => (Some(""), ""),
+            Some(Name::Tag(repository, _) | Name::Root(repository, _)) => {
+                (Some(repository.as_str()), "")
+            }
+            Some(Name::File(path)) => (None, path.as_str()),
+        };
+        let from = repository.map(|from| (Bound::Included(from), Bound::Unbounded));
+        let repositories = from.into_iter().flat_map(|from| {
+            let ids = self.repository_ids.range::<str, _>(from);
+            ids.map(|(_, id)| &self.repositories[id.index()])
+        });
+        let images = repositories.flat_map(move |names| {
+            let (tags, roots) = match after {
+                Some(Name::Tag(repository, tag)) if *repository == names.repository => {
+                    (Some(Bound::Excluded(tag)), Bound::Unbounded)
+                }
+                Some(Name::Root(repository, digest)) if *repository == names.repository => {
+                    (None, Bound::Excluded(digest))
+                }
+                Some(_) | None => (Some(Bound::Unbounded), Bound::Unbounded),
+            };
+            let tags = tags.into_iter();
+            let tags = tags.flat_map(|from| names.tags.range::<Tag, _>((from, Bound::Unbounded)));
+            let tags =
+                tags.map(|(tag, id)| (Name::Tag(names.repository.clone(), tag.clone()), *id));
+            let roots = names.roots.range::<Digest, _>((roots, Bound::Unbounded));
+            tags.chain(
+                roots.map(|(digest, id)| (Name::Root(names.repository.clone(), *digest), *id)),
+            )
+        });
+        let files = self
+            .files
+            .range::<str, _>((Bound::Excluded(path), Bound::Unbounded));
+        images
+            .chain(files.map(|(path, id)| (Name::File(path.clone()), *id)))
+            .filter_map(|(name, id)| Some((name, self.record(id)?)))
+    }
+
     /// Files in the folder `folder` and below it, sorted.
     pub(super) fn files_below(
         &self,

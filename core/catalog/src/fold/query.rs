@@ -126,6 +126,13 @@ impl Catalog {
         self.names.len()
     }
 
+    /// All names in force after `after`, or from the first: those of images by
+    /// repository, tags before roots, then files by path. `after` need not be in
+    /// force.
+    pub fn names_after(&self, after: Option<&Name>) -> impl Iterator<Item = (Name, NameRecord)> {
+        self.names.after(after)
+    }
+
     /// What `name` means.
     #[must_use]
     pub fn name(&self, name: &Name) -> Option<NameRecord> {
