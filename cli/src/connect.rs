@@ -135,7 +135,7 @@ pub(crate) async fn get(url: &Url, limit: usize) -> Result<Answer, Failure> {
         .await
         .map_err(|error| out_of_reach(&error))?;
     let status = response.status();
-    let body = bounded::read_response(response, limit)
+    let body = bounded::read_response(response, limit, &bounded::Arrival::default())
         .await
         .map_err(|error| out_of_reach(&error))?;
     Ok(Answer { status, body })

@@ -112,6 +112,12 @@ pub struct Limits {
     pub staging_min_bytes_per_second: u64,
     /// … in every so many milliseconds.
     pub staging_window_ms: u64,
+    /// How long one image or file of staging may take to be looked at, with
+    /// all that belongs to it, in milliseconds …
+    pub staging_root_ms: u64,
+    /// … and all of one plan. What was not looked at by then fails, and may
+    /// succeed the next time.
+    pub plan_ms: u64,
     /// Bytes of manifests that one plan may upload.
     #[serde(skip)]
     pub plan_bytes: usize,
@@ -144,10 +150,16 @@ pub struct Limits {
     /// Referrers (and, apart, cosign tags) that one OCI manifest may bring.
     #[serde(skip)]
     pub referrers: usize,
-    /// Referrers and cosign tags of one root, those of its children and their own
-    /// included, after which no more are looked for.
+    /// Referrers and cosign tags that one root may bring, those of its children
+    /// and their own included …
     #[serde(skip)]
     pub attached: usize,
+    /// … their bytes together …
+    #[serde(skip)]
+    pub attached_bytes: u64,
+    /// … and the requests after which no more are looked for.
+    #[serde(skip)]
+    pub attached_requests: usize,
     /// Bytes of a referrer with all it needs.
     #[serde(skip)]
     pub referrer_bytes: u64,
@@ -180,6 +192,8 @@ impl Default for Limits {
             staging_answer_ms: 30_000,
             staging_min_bytes_per_second: 4 << 10,
             staging_window_ms: 20_000,
+            staging_root_ms: 300_000,
+            plan_ms: 1_800_000,
             plan_bytes: 100 << 20,
             plan_files: 20_000,
             concurrent_plans: 2,
@@ -191,6 +205,8 @@ impl Default for Limits {
             object_bytes: 64 << 30,
             referrers: 32,
             attached: 512,
+            attached_bytes: 512 << 20,
+            attached_requests: 4_096,
             referrer_bytes: 64 << 20,
             artifact_types: USUAL_ARTIFACT_TYPES.map(str::to_owned).to_vec(),
             refresh: Duration::from_secs(30),

@@ -19,6 +19,7 @@ pub(crate) mod execute;
 pub(crate) mod gate;
 pub(crate) mod operation;
 pub(crate) mod orders;
+mod patient;
 pub(crate) mod plan;
 pub(crate) mod referrers;
 pub(crate) mod registration;

@@ -3,6 +3,7 @@
 mod channels;
 mod fleet;
 mod gate;
+mod hostile;
 mod promotion;
 mod reach;
 mod registry;

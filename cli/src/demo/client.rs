@@ -59,7 +59,7 @@ impl<'a> Client<'a> {
         if response.status() != StatusCode::OK {
             return Err(format!("{path}: answered {}", response.status()));
         }
-        bounded::read_response(response, MAX_DOCUMENT)
+        bounded::read_response(response, MAX_DOCUMENT, &bounded::Arrival::default())
             .await
             .map_err(|error| chain(path, &error))
     }

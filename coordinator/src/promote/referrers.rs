@@ -14,6 +14,7 @@ use landfall_content::oci::{
 };
 
 use super::cosign;
+use super::patient::documents;
 use super::resolve::{Reading, Unread, read_again, who_and_why};
 use super::sources::ImageSource;
 use super::survey::Survey;
@@ -32,8 +33,33 @@ pub(crate) struct Attached {
     pub(crate) refused: Vec<RefusedTag>,
     /// What was left out, and why: for people.
     pub(crate) left_out: Vec<String>,
-    /// How many artifacts were looked at.
-    examined: usize,
+    /// The host does not know the referrers API, it said.
+    pub(crate) without_api: bool,
+    spent: Spent,
+    over: Over,
+}
+
+/// What one root has cost so far.
+#[derive(Debug, Default)]
+struct Spent {
+    artifacts: usize,
+    bytes: u64,
+    requests: usize,
+}
+
+/// What was not looked at because enough was spent.
+#[derive(Debug, Default)]
+struct Over {
+    artifacts: usize,
+    subjects: usize,
+}
+
+impl Spent {
+    fn is_enough(&self, limits: &Limits) -> bool {
+        self.artifacts >= limits.attached
+            || self.bytes >= limits.attached_bytes
+            || self.requests >= limits.attached_requests
+    }
 }
 
 /// A cosign tag that does not come along.
@@ -74,15 +100,12 @@ pub(super) async fn attached(
         if !seen.insert(subject) {
             continue;
         }
-        if found.examined >= limits.attached {
-            found.leave_out(format!(
-                "what speaks about {subject} and others: {} artifacts were looked at already",
-                found.examined
-            ));
-            break;
+        if found.spent.is_enough(limits) {
+            found.over.subjects += 1;
+            continue;
         }
         let before = found.artifacts.len();
-        let listed = referrers(source, &subject, survey, &may_be).await;
+        let listed = found.listed(source, &subject, survey, &may_be).await;
         found.referrers(source, &subject, listed, limits).await?;
         found.cosign(source, &subject, &may_be, limits).await?;
         if depth < DEPTH {
@@ -90,32 +113,67 @@ pub(super) async fn attached(
             subjects.extend(new.map(|artifact| (artifact.digest, depth + 1)));
         }
     }
+    found.tell_of_excess(limits);
     Ok(found)
 }
 
-/// What refers to `subject`: from the referrers API, else from the fallback tag.
-async fn referrers(
-    source: &ImageSource,
-    subject: &Digest,
-    survey: &Survey,
-    may_be: &impl Fn(&Tag) -> bool,
-) -> Result<Vec<Descriptor>, Reading> {
-    let (registry, repository) = (&source.registry, &source.repository);
-    if !survey.lacks_referrers(source) {
-        let listed = read_again(|| registry.listed_referrers(repository, subject)).await?;
-        if let Some(listed) = listed {
-            return Ok(listed);
-        }
-        survey.note_lack_of_referrers(source);
-    }
-    let fallback = format!("sha256-{}", subject.to_hex()).parse();
-    if fallback.is_ok_and(|tag: Tag| !may_be(&tag)) {
-        return Ok(Vec::new());
-    }
-    read_again(|| registry.tagged_referrers(repository, subject)).await
-}
-
 impl Attached {
+    /// What refers to `subject`: from the referrers API, else from the fallback
+    /// tag. A host that says twice of an image that it does not know the API is
+    /// believed for the rest of that image, and no longer: what stands before a
+    /// registry may have answered in its place.
+    async fn listed(
+        &mut self,
+        source: &ImageSource,
+        subject: &Digest,
+        survey: &Survey,
+        may_be: &impl Fn(&Tag) -> bool,
+    ) -> Result<Vec<Descriptor>, Reading> {
+        let (registry, repository) = (&source.registry, &source.repository);
+        for _ in 0..2 {
+            if self.without_api {
+                break;
+            }
+            self.spent.requests += 1;
+            let listed = read_again(|| registry.listed_referrers(repository, subject)).await?;
+            if let Some(listed) = listed {
+                survey.note_referrers(source);
+                return Ok(listed);
+            }
+        }
+        self.without_api = true;
+        let fallback = format!("sha256-{}", subject.to_hex()).parse();
+        if fallback.is_ok_and(|tag: Tag| !may_be(&tag)) {
+            return Ok(Vec::new());
+        }
+        self.spent.requests += 1;
+        read_again(|| registry.tagged_referrers(repository, subject)).await
+    }
+
+    /// Whatever of the image was looked for by tags only is to be told, if its
+    /// host answered the API for others.
+    pub(super) fn tell_of_silence(&mut self, source: &ImageSource, survey: &Survey) {
+        if self.without_api && survey.lists_referrers(source) {
+            self.leave_out(format!(
+                "its referrers: {} answered 404 for them, and lists those of other images; promote again",
+                source.host_name
+            ));
+        }
+    }
+
+    fn tell_of_excess(&mut self, limits: &Limits) {
+        let Over {
+            artifacts,
+            subjects,
+        } = self.over;
+        if artifacts + subjects > 0 {
+            self.leave_out(format!(
+                "{artifacts} artifacts, and whatever speaks about {subjects} others: at most {} artifacts of {} bytes together come along with one image, and {} requests are made for them",
+                limits.attached, limits.attached_bytes, limits.attached_requests
+            ));
+        }
+    }
+
     async fn referrers(
         &mut self,
         source: &ImageSource,
@@ -141,9 +199,13 @@ impl Attached {
         }
         for descriptor in listed.into_iter().take(limits.referrers) {
             let digest = descriptor.digest;
+            if self.spent.is_enough(limits) {
+                self.over.artifacts += 1;
+                continue;
+            }
             match self.closure(source, &digest, limits).await? {
                 Ok(closure) => match check(&closure.objects, subject, limits) {
-                    Ok(()) => self.take(None, digest, closure),
+                    Ok(()) => self.take(None, digest, closure, limits),
                     Err(why) => {
                         self.leave_out(format!("the referrer {digest} of {subject}: {why}"))
                     }
@@ -171,11 +233,16 @@ impl Attached {
                 return Ok(());
             }
         };
+        self.spent.requests += COSIGN.len();
         for (tag, raw) in tagged {
             let digest = raw.digest;
+            if self.spent.is_enough(limits) {
+                self.over.artifacts += 1;
+                continue;
+            }
             let closure = self.closure(source, &digest, limits).await?;
             match closure.and_then(|closure| is_cosigns(&tag, subject, closure)) {
-                Ok(closure) => self.take(Some(tag), digest, closure),
+                Ok(closure) => self.take(Some(tag), digest, closure, limits),
                 Err(why) => self.refused.push(RefusedTag { tag, digest, why }),
             }
         }
@@ -189,33 +256,39 @@ impl Attached {
         digest: &Digest,
         limits: &Limits,
     ) -> Result<Result<Closure, String>, Unread> {
-        self.examined += 1;
-        let reader = source.registry.repository(&source.repository);
+        self.spent.artifacts += 1;
+        let reader = documents(source);
         let bounds = ClosureLimits {
             depth: 2,
             objects: 256,
             ..ClosureLimits::default()
         };
-        let closure = match read_again(|| resolve_closure(&reader, digest, &bounds)).await {
+        let closure = resolve_closure(&reader, digest, &bounds).await;
+        self.spent.requests += reader.asked();
+        let closure = match closure.map_err(Reading::from) {
             Ok(closure) => closure,
             Err(Reading::Transient(why)) => return Err(Unread(why)),
             Err(Reading::Final(why)) => return Ok(Err(why)),
         };
         if let Some(missing) = closure.missing.first() {
-            return Ok(Err(format!(
-                "it needs {}, which is missing",
-                missing.digest
-            )));
+            return Ok(Err(format!("it needs {missing}, which is missing")));
         }
         Ok(check_size(&closure.objects, limits).map(|()| closure))
     }
 
-    fn take(&mut self, tag: Option<Tag>, digest: Digest, closure: Closure) {
+    fn take(&mut self, tag: Option<Tag>, digest: Digest, closure: Closure, limits: &Limits) {
         let is_known = self
             .artifacts
             .iter()
             .any(|artifact| artifact.digest == digest && artifact.tag == tag);
-        if !is_known {
+        if is_known {
+            return;
+        }
+        let bytes = self.spent.bytes.saturating_add(closure.bytes());
+        if bytes > limits.attached_bytes {
+            self.over.artifacts += 1;
+        } else {
+            self.spent.bytes = bytes;
             self.artifacts.push(Artifact {
                 tag,
                 digest,

@@ -15,11 +15,14 @@ use landfall_content::{Item, SourceError, SourceErrorKind, Store, StoreError};
 use landfall_promotion::{Asked, Finding, Kind, ResolvedPlan};
 use landfall_proto::status::chain;
 use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use self::build::build;
 use super::channel::{Onward, look};
+use super::patient::documents;
 use super::referrers::{Attached, attached};
-use super::sources::{ImageSource, Sources};
+use super::sources::{FileStaged, ImageSource, Sources};
 use super::survey::Survey;
 use crate::catalog::SharedCatalog;
 use crate::config::Limits;
@@ -28,6 +31,13 @@ use crate::config::Limits;
 const MAX_FAILURES: u32 = 16;
 /// Blobs of one root that are looked for at a time.
 const CONCURRENT_BLOBS: usize = 4;
+/// How staging is asked again: not for long, as a plan is waited for.
+pub(super) const POLICY: RetryPolicy = RetryPolicy {
+    first_delay: Duration::from_millis(200),
+    max_delay: Duration::from_secs(5),
+    attempts: 5,
+    budget: Duration::from_secs(10),
+};
 
 /// Reads staging; cheap to clone.
 #[derive(Clone)]
@@ -72,7 +82,9 @@ struct Whole {
     closure: Vec<Object>,
     attached: Attached,
     /// Children that an index names and staging does not have.
-    missing: Vec<Digest>,
+    missing: BTreeSet<Digest>,
+    /// Layers that are not distributed.
+    foreign: usize,
 }
 
 /// How often each host failed in a row, within one plan: one that is down is
@@ -98,6 +110,14 @@ impl Patience {
             Found::Whole(_) | Found::Lost(_) | Found::Refused(_) => 0,
         };
     }
+}
+
+/// What the roots of one plan share while they are looked at.
+struct Pass {
+    patience: Patience,
+    survey: Survey,
+    /// When the time for all is over.
+    until: Instant,
 }
 
 /// Staging could not be read just now.
@@ -162,12 +182,7 @@ where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    let policy = RetryPolicy {
-        attempts: 5,
-        budget: Duration::from_secs(10),
-        ..RetryPolicy::default()
-    };
-    retry(policy, "read staging", || {
+    retry(POLICY, "read staging", || {
         let reading = read();
         async { reading.await.map_err(Reading::from) }
     })
@@ -202,7 +217,7 @@ impl Resolver {
         }
         let total = roots.len() as u64;
         progress(0, total);
-        let patience = Patience::default();
+        let until = Instant::now() + Duration::from_millis(self.limits.plan_ms);
         let mut survey = Survey::default();
         for asked in roots.values().filter(|asked| asked.kind == Kind::Images) {
             let location = asked.source.location();
@@ -211,11 +226,16 @@ impl Resolver {
                 survey.expect(&source);
             }
         }
+        let pass = Pass {
+            patience: Patience::default(),
+            survey,
+            until,
+        };
         // Apart for each host: one that is slow holds up nobody else's.
         let mut hosts: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for asked in roots.into_values() {
             let host = self.sources.host_of(asked.kind, &asked.source.location());
-            let root = self.root(asked, &patience, &survey);
+            let root = self.root(asked, &pass);
             hosts.entry(host).or_default().push(root);
         }
         let at_a_time = self.limits.staging_requests.max(1);
@@ -230,6 +250,7 @@ impl Resolver {
             progress(found.len() as u64, total);
         }
         drop(resolving);
+        self.tell_of_silence(&wanted, &mut found, &pass.survey);
         let held = self.held(&found).await?;
         let build = self.catalog.read(|catalog| build(&wanted, &found, catalog));
         Ok(build.finish(wanted, &held))
@@ -238,16 +259,72 @@ impl Resolver {
     async fn root(
         &self,
         asked: &Asked,
-        patience: &Patience,
-        survey: &Survey,
+        pass: &Pass,
     ) -> Result<((String, Digest), Found), StoreError> {
         let onward = self.sources.onward(asked.kind, &asked.source.location());
         let found = match (onward, asked.kind) {
             (Some(place), _) => self.onward(asked, &place).await,
-            (None, Kind::Images) => self.image(asked, patience, survey).await,
-            (None, Kind::Files) => self.file(asked, patience).await,
+            (None, Kind::Images) => self.image(asked, pass).await,
+            (None, Kind::Files) => self.file(asked, pass).await,
         }?;
         Ok((key(asked), found))
+    }
+
+    /// What `look` finds at a host, when it is its turn and as long as there is
+    /// time for it.
+    async fn in_time<F>(
+        &self,
+        host: &Semaphore,
+        host_name: &str,
+        pass: &Pass,
+        look: F,
+    ) -> Result<Found, StoreError>
+    where
+        F: Future<Output = Result<Found, StoreError>>,
+    {
+        let Ok(permit) = timeout_at(pass.until, host.acquire()).await else {
+            return Ok(no_time_left());
+        };
+        let Ok(_permit) = permit else {
+            return Ok(Found::Unread("the program is stopping".into()));
+        };
+        if let Some(given_up) = pass.patience.given_up(host_name) {
+            return Ok(given_up);
+        }
+        let now = Instant::now();
+        if now >= pass.until {
+            return Ok(no_time_left());
+        }
+        let root = Duration::from_millis(self.limits.staging_root_ms);
+        let found = match timeout_at(pass.until.min(now + root), look).await {
+            Ok(found) => found?,
+            Err(_) if Instant::now() >= pass.until => return Ok(no_time_left()),
+            Err(_) => Found::Unread(format!(
+                "{host_name} took more than {} s for it",
+                root.as_secs_f32()
+            )),
+        };
+        pass.patience.learn(host_name, &found);
+        Ok(found)
+    }
+
+    /// Where a host that lists referrers did not list those of an image.
+    fn tell_of_silence(
+        &self,
+        wanted: &ToResolve,
+        found: &mut HashMap<(String, Digest), Found>,
+        survey: &Survey,
+    ) {
+        let mut told = HashSet::new();
+        for asked in &wanted.set {
+            if let Some(Found::Whole(whole)) = found.get_mut(&key(asked))
+                && whole.attached.without_api
+                && told.insert(key(asked))
+                && let Ok(source) = self.sources.image(&asked.source.location())
+            {
+                whole.attached.tell_of_silence(&source, survey);
+            }
+        }
     }
 
     /// What production has at `place`, and the origin still holds.
@@ -278,11 +355,12 @@ impl Resolver {
             is_held: true,
             closure,
             attached,
-            missing: Vec::new(),
+            missing: BTreeSet::new(),
+            foreign: 0,
         })))
     }
 
-    async fn file(&self, asked: &Asked, patience: &Patience) -> Result<Found, StoreError> {
+    async fn file(&self, asked: &Asked, pass: &Pass) -> Result<Found, StoreError> {
         if let Some(closure) = self.held_closure(&asked.digest).await? {
             return Ok(Found::whole(closure));
         }
@@ -290,13 +368,13 @@ impl Resolver {
             Ok(staged) => staged,
             Err(error) => return Ok(Found::Refused(chain(&error))),
         };
-        let Ok(_permit) = staged.host.acquire().await else {
-            return Ok(Found::Unread("the program is stopping".into()));
-        };
-        if let Some(given_up) = patience.given_up(&staged.host_name) {
-            return Ok(given_up);
-        }
-        let found = match read_again(|| staged.base.size(&staged.key)).await {
+        let look = async { Ok(self.look_for_file(asked, &staged).await) };
+        self.in_time(&staged.host, &staged.host_name, pass, look)
+            .await
+    }
+
+    async fn look_for_file(&self, asked: &Asked, staged: &FileStaged) -> Found {
+        match read_again(|| staged.base.size(&staged.key)).await {
             Ok(None) => Found::Lost(not_there(asked, &staged.host_name)),
             Ok(Some(size)) if size > self.limits.object_bytes => Found::Refused(format!(
                 "{} has {size} bytes; at most {} are promoted",
@@ -312,30 +390,17 @@ impl Resolver {
             }]),
             Err(Reading::Transient(why)) => Found::Unread(why),
             Err(Reading::Final(why)) => Found::Refused(why),
-        };
-        patience.learn(&staged.host_name, &found);
-        Ok(found)
+        }
     }
 
-    async fn image(
-        &self,
-        asked: &Asked,
-        patience: &Patience,
-        survey: &Survey,
-    ) -> Result<Found, StoreError> {
+    async fn image(&self, asked: &Asked, pass: &Pass) -> Result<Found, StoreError> {
         let source = match self.sources.image(&asked.source.location()) {
             Ok(source) => source,
             Err(error) => return Ok(Found::Refused(chain(&error))),
         };
-        let Ok(_permit) = source.host.acquire().await else {
-            return Ok(Found::Unread("the program is stopping".into()));
-        };
-        if let Some(given_up) = patience.given_up(&source.host_name) {
-            return Ok(given_up);
-        }
-        let found = self.read_image(&source, asked, survey).await?;
-        patience.learn(&source.host_name, &found);
-        Ok(found)
+        let look = self.read_image(&source, asked, &pass.survey);
+        self.in_time(&source.host, &source.host_name, pass, look)
+            .await
     }
 
     async fn read_image(
@@ -344,24 +409,21 @@ impl Resolver {
         asked: &Asked,
         survey: &Survey,
     ) -> Result<Found, StoreError> {
-        let reader = source.registry.repository(&source.repository);
+        let reader = documents(source);
         let limits = ClosureLimits::default();
-        let closure = read_again(|| async {
-            match resolve_closure(&reader, &asked.digest, &limits).await {
-                Ok(closure) => Ok(Some(closure)),
-                Err(ClosureError::RootMissing(_)) => Ok(None),
-                Err(error) => Err(error),
-            }
-        });
-        let closure = match closure.await {
-            Ok(Some(closure)) => closure,
+        let closure = match resolve_closure(&reader, &asked.digest, &limits).await {
+            Ok(closure) => Ok(closure),
             // Staging was cleaned up; what production holds is adopted.
-            Ok(None) => {
+            Err(ClosureError::RootMissing(_)) => {
                 return Ok(match self.held_closure(&asked.digest).await? {
                     Some(closure) => Found::whole(closure),
                     None => Found::Lost(not_there(asked, &source.host_name)),
                 });
             }
+            Err(error) => Err(Reading::from(error)),
+        };
+        let closure = match closure {
+            Ok(closure) => closure,
             Err(Reading::Transient(why)) => return Ok(Found::Unread(why)),
             Err(Reading::Final(why)) => {
                 return Ok(Found::Refused(at_host(&source.host_name, why)));
@@ -378,7 +440,8 @@ impl Resolver {
                 Err(Unread(why)) => Found::Unread(why),
                 Ok(attached) => Found::Whole(Box::new(Whole {
                     is_held: false,
-                    missing: closure.missing.iter().map(|child| child.digest).collect(),
+                    missing: closure.missing,
+                    foreign: closure.foreign.len(),
                     closure: closure.objects,
                     attached,
                 })),
@@ -528,9 +591,15 @@ impl Found {
             is_held: false,
             closure,
             attached: Attached::default(),
-            missing: Vec::new(),
+            missing: BTreeSet::new(),
+            foreign: 0,
         }))
     }
+}
+
+/// What is said of what was not looked at.
+fn no_time_left() -> Found {
+    Found::Unread("the time for the plan was over before it was looked at".into())
 }
 
 fn key(asked: &Asked) -> (String, Digest) {

@@ -8,6 +8,7 @@ use landfall_catalog::Repository;
 use landfall_content::oci::{Credentials, Registry, RegistryAuth, RegistryError};
 use landfall_content::{BaseError, FileBase, Manners, Paces, TransferLimits};
 use landfall_promotion::Kind;
+use landfall_runtime::bounded::Arrival;
 use landfall_runtime::config::process_environment;
 use landfall_runtime::dial::{DialError, Network, Reach, http_client};
 use tokio::sync::Semaphore;
@@ -110,6 +111,11 @@ impl Sources {
                 manners: Manners {
                     reach: Reach::allowing(allowed),
                     answer,
+                    arrival: Arrival {
+                        within: answer,
+                        bytes_per_second: limits.staging_min_bytes_per_second,
+                        window: Duration::from_millis(limits.staging_window_ms),
+                    },
                     paces: Paces::default(),
                 },
                 transfer: TransferLimits {

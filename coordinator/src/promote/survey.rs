@@ -26,8 +26,8 @@ pub(super) struct Survey {
     /// Roots to be resolved, by host and repository.
     roots: HashMap<Key, usize>,
     tags: Mutex<HashMap<Key, Arc<OnceCell<Tags>>>>,
-    /// Repositories whose host knows nothing of referrers.
-    without_referrers: Mutex<HashSet<Key>>,
+    /// Repositories whose host answered the referrers API.
+    with_referrers: Mutex<HashSet<Key>>,
     /// Blobs that are where they should be, with their length.
     blobs: Mutex<HashMap<(Key, Digest), u64>>,
 }
@@ -54,14 +54,14 @@ impl Survey {
         listed.await.clone()
     }
 
-    /// Whether the repository is known to lack the referrers API.
-    pub(super) fn lacks_referrers(&self, source: &ImageSource) -> bool {
-        lock(&self.without_referrers).contains(&key(source))
+    /// Whether the repository's host ever answered the referrers API.
+    pub(super) fn lists_referrers(&self, source: &ImageSource) -> bool {
+        lock(&self.with_referrers).contains(&key(source))
     }
 
-    /// The repository lacks the referrers API.
-    pub(super) fn note_lack_of_referrers(&self, source: &ImageSource) {
-        lock(&self.without_referrers).insert(key(source));
+    /// The repository's host answered the referrers API.
+    pub(super) fn note_referrers(&self, source: &ImageSource) {
+        lock(&self.with_referrers).insert(key(source));
     }
 
     /// Whether the blob was seen in the source's repository.

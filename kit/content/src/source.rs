@@ -19,8 +19,8 @@ use landfall_runtime::bounded::read_to_limit;
 use crate::transfer::SourceFault;
 
 pub use base::{BaseError, FileBase};
+pub(crate) use clients::Clients;
 pub use clients::Manners;
-pub(crate) use clients::{Clients, TOO_LATE};
 pub use file::FileSource;
 pub use http::HttpSource;
 pub(crate) use http::{body, content_range, next_hop, status_error};

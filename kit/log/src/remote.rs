@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use landfall_catalog::{BundleError, MAX_NOTE_BYTES, TilePath, decode_bundle};
-use landfall_runtime::bounded::{ReadError, read_response};
+use landfall_runtime::bounded::{Arrival, ReadError, read_response};
 use reqwest::StatusCode;
 use thiserror::Error;
 use url::Url;
@@ -107,7 +107,7 @@ impl StaticLog {
             Err(source) => return Err(FetchError::Transport { path, source }),
         };
         match response.status() {
-            StatusCode::OK => read_response(response, limit)
+            StatusCode::OK => read_response(response, limit, &Arrival::default())
                 .await
                 .map_err(|source| FetchError::Body { path, source }),
             StatusCode::NOT_FOUND | StatusCode::GONE => Err(FetchError::Missing(path)),

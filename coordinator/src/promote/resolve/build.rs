@@ -9,6 +9,9 @@ use landfall_promotion::{
 
 use super::{Found, Resolution, ToResolve, Whole, key};
 
+/// Digests that one message names.
+const FEW: usize = 3;
+
 /// The resolved plan before the bytes to copy are known.
 pub(super) struct Build {
     entries: Vec<ResolvedEntry>,
@@ -132,14 +135,34 @@ impl Build {
     }
 
     fn tell(&mut self, asked: &Asked, whole: &Whole) {
-        for child in &whole.missing {
-            let message = format!("{} names {child}, which is not in staging", asked.source);
+        if !whole.missing.is_empty() {
+            let message = format!(
+                "{} names {} documents that are not in staging: {}",
+                asked.source,
+                whole.missing.len(),
+                the_first(&whole.missing)
+            );
             self.findings.push(warning(
                 asked,
                 "sparse-index",
                 message,
                 "push the missing platform, or an index without it",
             ));
+        }
+        if whole.foreign > 0 {
+            let message = format!(
+                "{} has {} layers that their publisher does not want distributed: they are not copied",
+                asked.source, whole.foreign
+            );
+            self.findings.push(Finding {
+                severity: Severity::Info,
+                ..warning(
+                    asked,
+                    "foreign-layers",
+                    message,
+                    "whoever pulls the image gets them where its manifest says",
+                )
+            });
         }
         for what in &whole.attached.left_out {
             let message = format!("not promoted with {}: {what}", asked.source);
@@ -181,6 +204,15 @@ impl Build {
             unread: self.unread,
             findings: self.findings,
         }
+    }
+}
+
+/// A few of them, and how many more there are.
+fn the_first(digests: &BTreeSet<Digest>) -> String {
+    let few: Vec<String> = digests.iter().take(FEW).map(ToString::to_string).collect();
+    match digests.len() - few.len() {
+        0 => few.join(", "),
+        more => format!("{} and {more} more", few.join(", ")),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Everything that an image consists of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use landfall_catalog::{Digest, Object};
 
-use super::document::kind_of;
+use super::document::{MAX_DOCUMENT_BYTES, is_manifest, kind_of};
 use super::{Descriptor, Document, DocumentError, DocumentKind, RawManifest};
 use crate::source::SourceError;
 
@@ -25,7 +25,7 @@ pub trait ManifestReader: Send + Sync {
 pub struct ClosureLimits {
     /// Documents in one another, the root counted.
     pub depth: usize,
-    /// Objects in all.
+    /// Objects in all, those that are missing or foreign included.
     pub objects: usize,
     /// Bytes of all documents.
     pub document_bytes: u64,
@@ -51,10 +51,10 @@ pub struct Closure {
     pub documents: BTreeMap<Digest, Bytes>,
     /// Layers that their publisher does not want distributed; not among the
     /// objects.
-    pub foreign: Vec<Descriptor>,
+    pub foreign: BTreeSet<Digest>,
     /// Documents that an index names and the registry does not have; not among
     /// the objects, nor among anybody's children.
-    pub missing: Vec<Descriptor>,
+    pub missing: BTreeSet<Digest>,
 }
 
 impl Closure {
@@ -153,7 +153,7 @@ pub async fn resolve_closure(
         }
         match walk.read(reader, &child.digest, Some(&child)).await? {
             Some(found) => open.push(found),
-            None => walk.closure.missing.push(child),
+            None => walk.miss(child.digest)?,
         }
     }
     Ok(walk.closure)
@@ -168,9 +168,9 @@ struct Node {
 }
 
 impl Node {
-    fn object(&self, missing: &[Descriptor]) -> Object {
+    fn object(&self, missing: &BTreeSet<Digest>) -> Object {
         self.document.object(self.digest, self.size, |child| {
-            missing.iter().all(|absent| absent.digest != child.digest)
+            !missing.contains(&child.digest)
         })
     }
 }
@@ -196,12 +196,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn is_known(&self, child: &Descriptor) -> Result<bool, ClosureError> {
-        if self
-            .closure
-            .missing
-            .iter()
-            .any(|absent| absent.digest == child.digest)
-        {
+        if self.closure.missing.contains(&child.digest) {
             return Ok(true);
         }
         match self.sizes.get(&child.digest) {
@@ -211,11 +206,32 @@ impl Walk<'_> {
     }
 
     fn add(&mut self, object: Object) -> Result<(), ClosureError> {
-        if self.closure.objects.len() >= self.limits.objects {
-            return Err(ClosureError::TooLarge("it has too many objects"));
+        if is_manifest(&object.media_type) && object.size > MAX_DOCUMENT_BYTES {
+            return Err(ClosureError::Document {
+                digest: object.digest,
+                source: DocumentError::TooLong,
+            });
         }
         self.sizes.insert(object.digest, object.size);
         self.closure.objects.push(object);
+        self.count()
+    }
+
+    fn miss(&mut self, digest: Digest) -> Result<(), ClosureError> {
+        self.closure.missing.insert(digest);
+        self.count()
+    }
+
+    fn count(&self) -> Result<(), ClosureError> {
+        let Closure {
+            objects,
+            missing,
+            foreign,
+            ..
+        } = &self.closure;
+        if objects.len() + missing.len() + foreign.len() > self.limits.objects {
+            return Err(ClosureError::TooLarge("it has too many objects"));
+        }
         Ok(())
     }
 
@@ -225,6 +241,12 @@ impl Walk<'_> {
         digest: &Digest,
         descriptor: Option<&Descriptor>,
     ) -> Result<Option<Node>, ClosureError> {
+        if descriptor.is_some_and(|descriptor| descriptor.size > MAX_DOCUMENT_BYTES) {
+            return Err(ClosureError::Document {
+                digest: *digest,
+                source: DocumentError::TooLong,
+            });
+        }
         let found = reader.manifest(digest).await;
         let found = found.map_err(|source| ClosureError::Read {
             digest: *digest,
@@ -248,9 +270,9 @@ impl Walk<'_> {
             digest: *digest,
             source,
         })?;
-        self.closure
-            .foreign
-            .extend(document.foreign.iter().cloned());
+        let foreign = document.foreign.iter().map(|layer| layer.digest);
+        self.closure.foreign.extend(foreign);
+        self.count()?;
         self.closure.documents.insert(*digest, raw.bytes);
         Ok(Some(Node {
             digest: *digest,
@@ -366,6 +388,48 @@ mod tests {
             memory.resolve(&blob("nothing")).await,
             Err(ClosureError::RootMissing(_))
         ));
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_counts_as_if_it_were_there() {
+        let mut memory = Memory::default();
+        let gone =
+            |number: u8| json!({"mediaType": MANIFEST, "digest": Digest::of(&[number]), "size": 1});
+        let few: Vec<Value> = (0..9).map(gone).collect();
+        let root = memory.put(&index(&few));
+        assert_eq!(memory.resolve(&root).await.unwrap().missing.len(), 9);
+        let many: Vec<Value> = (0..11).map(gone).collect();
+        let root = memory.put(&index(&many));
+        assert!(matches!(
+            memory.resolve(&root).await,
+            Err(ClosureError::TooLarge(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_document_is_neither_a_layer_nor_longer_than_documents_are() {
+        let mut memory = Memory::default();
+        let inner = memory.put(&manifest(&["a"]));
+        let mut long = inner.clone();
+        long["size"] = json!(MAX_DOCUMENT_BYTES + 1);
+        for (layer, root) in [(true, &inner), (true, &long), (false, &long)] {
+            let root = if layer {
+                json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": blob("config"), "layers": [root]})
+            } else {
+                index(std::slice::from_ref(root))
+            };
+            let root = memory.put(&root);
+            let refused = memory.resolve(&root).await.unwrap_err();
+            let ClosureError::Document { source, .. } = refused else {
+                panic!("{refused}");
+            };
+            if layer {
+                let named = source.to_string().contains(&digest(&inner).to_string());
+                assert!(named, "{source}");
+            } else {
+                assert!(matches!(source, DocumentError::TooLong), "{source}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -83,6 +83,15 @@ pub enum DocumentError {
     /// More than [`MAX_CHILDREN`].
     #[error("the document has {0} children")]
     TooManyChildren(usize),
+    /// A manifest's config or layer that says to be a document: only an index
+    /// holds documents.
+    #[error("its part {digest} says to be a document ({media_type}), which only an index may hold")]
+    Misplaced {
+        /// The part.
+        digest: Digest,
+        /// What it says to be.
+        media_type: MediaType,
+    },
 }
 
 #[derive(Deserialize)]
@@ -120,6 +129,13 @@ impl Document {
             (None, ..) => return Err(DocumentError::Ambiguous("neither manifest nor index")),
         };
         let media_type = media_type(kind, raw.media_type.as_deref(), declared)?;
+        let parts = raw.config.iter().chain(raw.layers.iter().flatten());
+        if let Some(part) = parts.into_iter().find(|part| is_manifest(&part.media_type)) {
+            return Err(DocumentError::Misplaced {
+                digest: part.digest,
+                media_type: part.media_type.clone(),
+            });
+        }
 
         let artifact_type = match kind {
             DocumentKind::Manifest => raw

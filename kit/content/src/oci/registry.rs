@@ -18,7 +18,6 @@ use futures::future::BoxFuture;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderValue, Method};
 use landfall_catalog::{Digest, MediaType, Repository, Tag};
-use landfall_runtime::bounded::read_response;
 use landfall_runtime::dial::{DialError, refuse_plain_text_elsewhere, without_secrets};
 use serde::Deserialize;
 use url::Url;
@@ -26,7 +25,7 @@ use url::Url;
 use super::document::{DOCKER_LIST, DOCKER_MANIFEST, INDEX, MANIFEST, MAX_DOCUMENT_BYTES};
 use super::{Descriptor, Document, ManifestReader, Reference};
 use crate::pace::Paces;
-use crate::source::{Clients, Manners, ServedBy, Source, SourceError, SourceErrorKind, TOO_LATE};
+use crate::source::{Clients, Manners, ServedBy, Source, SourceError, SourceErrorKind};
 pub use auth::RegistryAuth;
 use auth::Tokens;
 pub(crate) use auth::{Bearer, granted};
@@ -409,18 +408,11 @@ impl Registry {
     /// A document that arrives in time.
     async fn read(&self, response: reqwest::Response, by: &ServedBy) -> Result<Bytes, SourceError> {
         debug_assert_eq!(MAX_DOCUMENT as u64, MAX_DOCUMENT_BYTES);
-        let reading = read_response(response, MAX_DOCUMENT);
-        let Ok(read) = tokio::time::timeout(self.inner.clients.answer(), reading).await else {
-            return Err(SourceError::transient(TOO_LATE).from(by));
-        };
-        read.map_err(|error| {
-            let failed = if error.is_too_large() {
-                SourceError::broken("sent too long a document")
-            } else {
-                SourceError::transient("the transfer broke off")
-            };
-            failed.caused_by(error).from(by)
-        })
+        let read = self
+            .inner
+            .clients
+            .read(response, MAX_DOCUMENT, "a document");
+        read.await.map_err(|error| error.from(by))
     }
 
     fn url(&self, repository: &Repository, path: &str) -> Result<Url, SourceError> {

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
+use landfall_runtime::bounded::{Arrival, ReadError, read_response};
 use landfall_runtime::dial::{
     DialError, OutOfReach, READ_TIMEOUT, Reach, http_client, is_loopback,
 };
@@ -18,9 +20,10 @@ use crate::pace::{Pace, Paces, Taken};
 pub struct Manners {
     /// Where their redirects and token servers may lead.
     pub reach: Reach,
-    /// How long each of their answers may take to begin, and a document to
-    /// arrive.
+    /// How long each of their answers may take to begin.
     pub answer: Duration,
+    /// How fast a document, a list, or what else is read whole has to arrive.
+    pub arrival: Arrival,
     /// How often they are asked.
     pub paces: Paces,
 }
@@ -33,17 +36,19 @@ pub(crate) struct Clients {
     /// What is abroad, if that matters.
     abroad: Option<(Reach, reqwest::Client)>,
     answer: Duration,
+    arrival: Arrival,
     pace: Option<Pace>,
 }
 
 impl Clients {
     /// Anything that the host of `home` sends on to is asked.
-    pub(crate) const fn new(client: reqwest::Client, home: Url) -> Self {
+    pub(crate) fn new(client: reqwest::Client, home: Url) -> Self {
         Self {
             home,
             client,
             abroad: None,
             answer: READ_TIMEOUT,
+            arrival: Arrival::default(),
             pace: None,
         }
     }
@@ -63,6 +68,7 @@ impl Clients {
         let client = reach.http_client()?;
         self.abroad = Some((reach, client));
         self.answer = manners.answer;
+        self.arrival = manners.arrival;
         self.pace = Some(manners.paces.of(&self.home));
         Ok(self)
     }
@@ -80,11 +86,6 @@ impl Clients {
         &self.home
     }
 
-    /// How long an answer may take to begin, and a document to arrive.
-    pub(crate) const fn answer(&self) -> Duration {
-        self.answer
-    }
-
     /// The client for `url`; none that is out of reach is given one.
     pub(crate) fn of(&self, url: &Url) -> Result<&reqwest::Client, SourceError> {
         match &self.abroad {
@@ -94,6 +95,27 @@ impl Clients {
             }
             _ => Ok(&self.client),
         }
+    }
+
+    /// Reads an answer of at most `limit` bytes, which is called `what`, to its
+    /// end; it has to arrive in time.
+    pub(crate) async fn read(
+        &self,
+        response: reqwest::Response,
+        limit: usize,
+        what: &str,
+    ) -> Result<Bytes, SourceError> {
+        let read = read_response(response, limit, &self.arrival).await;
+        read.map_err(|error| {
+            let failed = if error.is_too_large() {
+                SourceError::broken(format!("sent too long {what}"))
+            } else if matches!(error, ReadError::TooSlow { .. }) {
+                SourceError::transient(format!("{TOO_LATE}: {what} came too slowly"))
+            } else {
+                SourceError::transient(format!("{what} broke off"))
+            };
+            failed.caused_by(error)
+        })
     }
 
     /// Sends a request when its turn has come; the answer has to begin in time.
@@ -119,7 +141,7 @@ impl Clients {
 }
 
 /// What is said of an answer that did not come.
-pub(crate) const TOO_LATE: &str = "did not answer in time";
+const TOO_LATE: &str = "did not answer in time";
 
 /// A host that was asked and did not answer.
 fn request_failed(error: reqwest::Error) -> SourceError {

@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use landfall_runtime::bounded::read_response;
 use landfall_runtime::dial::is_loopback;
 use serde::Deserialize;
 use url::Url;
@@ -216,11 +215,11 @@ impl Tokens {
             }
             return Err(error);
         }
-        let bytes = read_response(response, MAX_TOKEN_ANSWER)
-            .await
-            .map_err(|error| {
-                SourceError::broken("the token server's answer is not readable").caused_by(error)
-            })?;
+        let read = self.clients.read(response, MAX_TOKEN_ANSWER, "an answer");
+        let bytes = read.await.map_err(|mut error| {
+            error.detail = format!("the token server {}", error.detail);
+            error
+        })?;
         granted(&bytes).ok_or_else(|| SourceError::broken("the token server sent no token"))
     }
 }

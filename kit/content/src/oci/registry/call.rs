@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, StatusCode};
 use landfall_catalog::Repository;
-use landfall_runtime::bounded::read_response;
 use landfall_runtime::dial::without_secrets;
 use landfall_runtime::retry::{Advice, Retryable};
 use serde::Deserialize;
@@ -12,7 +11,7 @@ use url::Url;
 
 use super::Registry;
 use super::auth::is_denial;
-use crate::source::{ServedBy, SourceError, SourceErrorKind, next_hop, status_error};
+use crate::source::{Clients, ServedBy, SourceError, SourceErrorKind, next_hop, status_error};
 
 /// Redirects of one request: to a bucket or CDN, and once within it.
 const REDIRECTS: u8 = 3;
@@ -100,7 +99,7 @@ impl Registry {
                 return Ok((response, by));
             } else {
                 let mut error = status_error(status, response.headers()).from(&by);
-                if let Some(code) = reason(response).await {
+                if let Some(code) = reason(&inner.clients, response).await {
                     error.detail = format!("{} ({code})", error.detail);
                 }
                 if at_home && is_denial(status) {
@@ -116,7 +115,7 @@ impl Registry {
 
 /// The code of a registry's first complaint (OCI distribution specification,
 /// "Error Codes").
-async fn reason(response: reqwest::Response) -> Option<String> {
+async fn reason(clients: &Clients, response: reqwest::Response) -> Option<String> {
     #[derive(Deserialize)]
     struct Answer {
         errors: Vec<Complaint>,
@@ -125,7 +124,7 @@ async fn reason(response: reqwest::Response) -> Option<String> {
     struct Complaint {
         code: String,
     }
-    let bytes = read_response(response, MAX_REASON).await.ok()?;
+    let bytes = clients.read(response, MAX_REASON, "a reason").await.ok()?;
     let answer: Answer = serde_json::from_slice(&bytes).ok()?;
     let code = answer.errors.into_iter().next()?.code;
     let plain = code.len() <= MAX_CODE && code.bytes().all(|byte| byte.is_ascii_graphic());

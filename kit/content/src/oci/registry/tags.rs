@@ -2,7 +2,6 @@
 
 use http::{HeaderMap, Method};
 use landfall_catalog::{Repository, Tag};
-use landfall_runtime::bounded::read_response;
 use serde::Deserialize;
 
 use super::{Registry, next_page, none_if_absent, tag};
@@ -52,16 +51,11 @@ impl Registry {
                 };
             };
             next = next_page(&url, response.headers());
-            let bytes = read_response(response, MAX_PAGE_BYTES)
-                .await
-                .map_err(|error| {
-                    let failed = if error.is_too_large() {
-                        SourceError::broken("sent too long a list of tags")
-                    } else {
-                        SourceError::transient("the list of tags broke off")
-                    };
-                    failed.caused_by(error).from(&by)
-                })?;
+            let clients = &self.inner.clients;
+            let read = clients
+                .read(response, MAX_PAGE_BYTES, "a list of tags")
+                .await;
+            let bytes = read.map_err(|error| error.from(&by))?;
             let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
                 SourceError::broken("sent no list of tags")
                     .caused_by(error)

@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use landfall_catalog::Repository;
 
 use super::RegistryStore;
-use crate::oci::{Session, is_manifest};
+use crate::oci::{MAX_DOCUMENT_BYTES, Session, is_manifest};
 use crate::piece::PieceList;
 use crate::store::stream::{Begin, InOne, PutWhole, Upload};
 use crate::store::{Item, StoreError};
@@ -24,7 +24,14 @@ pub(super) struct Target {
 impl Begin for Target {
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn Upload>, StoreError>> {
         Box::pin(async move {
-            if self.item.size <= CHUNK_BYTES as u64 || is_manifest(&self.item.media_type) {
+            let is_document = is_manifest(&self.item.media_type);
+            if is_document && self.item.size > MAX_DOCUMENT_BYTES {
+                return Err(StoreError::TooLong {
+                    digest: self.item.digest,
+                    limit: MAX_DOCUMENT_BYTES,
+                });
+            }
+            if self.item.size <= CHUNK_BYTES as u64 {
                 return Ok(Box::new(InOne(self.clone())) as Box<dyn Upload>);
             }
             let registry = &self.store.inner.registry;
