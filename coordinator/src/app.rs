@@ -23,6 +23,7 @@ use crate::keys::{self, KeyError};
 use crate::metrics::Metrics;
 use crate::principal::Gate;
 use crate::promote::execute::Executor;
+use crate::promote::follow::Follower;
 use crate::promote::operation::{OperationError, Operations, Parts};
 use crate::promote::plan::Planner;
 use crate::promote::resolve::Resolver;
@@ -231,12 +232,14 @@ async fn start(
         last_audit.clone(),
     );
     let tokens = Tokens::load(state.clone(), Arc::clone(&clock)).await?;
+    let follower = Follower::new(state.clone(), catalog.clone(), store.clone());
     let operations = Operations::new(
         Parts {
             state: state.clone(),
             ledger: opened.ledger.clone(),
             catalog: catalog.clone(),
             executor: Executor::new(sources.clone(), store.clone()),
+            follower: follower.clone(),
             tasks: tasks.clone(),
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
@@ -258,6 +261,7 @@ async fn start(
     tasks.spawn("withheld", OnError::Log, async move {
         hiding.hide_all().await;
     });
+    tasks.spawn("names", OnError::Log, follower.run(shutdown.clone()));
     let audits = Audits::load(AuditParts {
         state: state.clone(),
         catalog: catalog.clone(),

@@ -16,6 +16,7 @@ mod channel;
 pub(crate) mod compose;
 mod cosign;
 pub(crate) mod execute;
+pub(crate) mod follow;
 pub(crate) mod gate;
 pub(crate) mod operation;
 pub(crate) mod orders;

@@ -8,6 +8,7 @@
 //! Rows stop here: the submodules' functions take and give plain values.
 
 pub(crate) mod audits;
+pub(crate) mod follow;
 pub(crate) mod gates;
 pub(crate) mod log;
 pub(crate) mod mirrors;

@@ -9,7 +9,8 @@ use landfall_promotion::Finding;
 use landfall_proto::model;
 use landfall_proto::status::to_status;
 use landfall_proto::v1::{self, operation_event, plan_event, promotion_server};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use landfall_runtime::OnError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -51,9 +52,12 @@ impl promotion_server::Promotion for Service {
         request: Request<Streaming<v1::PlanRequest>>,
     ) -> Result<Response<Self::PlanStream>, Status> {
         let admitted = self.shared.gate.admit(&request, Action::Plan)?;
-        let slot = self.plan_slot()?;
+        // Told at once rather than after the upload, if it is so now …
+        drop(self.plan_slot()?);
         let upload = upload::receive(request.into_inner(), &self.shared.limits);
         let (options, tree) = self.shared.unless_stopping(upload).await?;
+        // … but nobody who only begins to send holds up others.
+        let slot = self.plan_slot()?;
         let wish = Wish {
             tree,
             prune: options.prune,
@@ -63,8 +67,8 @@ impl promotion_server::Promotion for Service {
             scope: admitted.scope,
         };
         let planner = self.shared.planner.clone();
-        Ok(self.plan_stream(slot, |events| async move {
-            let planned = planner.plan(wish, events).await;
+        Ok(self.plan_stream(|events| async move {
+            let planned = planner.plan(wish, events, slot).await;
             planned.map_err(|error| to_status(&error))
         }))
     }
@@ -84,8 +88,8 @@ impl promotion_server::Promotion for Service {
             scope: admitted.scope,
         };
         let planner = self.shared.planner.clone();
-        Ok(self.plan_stream(slot, |events| async move {
-            let planned = planner.revert(wish, events).await;
+        Ok(self.plan_stream(|events| async move {
+            let planned = planner.revert(wish, events, slot).await;
             planned.map_err(|error| to_status(&error))
         }))
     }
@@ -249,28 +253,39 @@ impl Service {
             .map_err(|_| Status::resource_exhausted("other plans are being made; try again"))
     }
 
-    /// What `make` tells, as it tells it. The work runs as the stream is read, and
-    /// is dropped with it.
+    /// What `make` tells, as it tells it. The work is a task of its own, so that
+    /// it ends in time whether or not the stream is read; it ends with the stream.
     fn plan_stream<W>(
         &self,
-        slot: OwnedSemaphorePermit,
         make: impl FnOnce(mpsc::Sender<Event>) -> W,
     ) -> Response<BoxStream<'static, Result<v1::PlanEvent, Status>>>
     where
         W: Future<Output = Result<(), Status>> + Send + 'static,
     {
         let (sender, events) = mpsc::channel(PLAN_EVENTS);
+        let (fail, failed) = oneshot::channel();
         let shutdown = self.shared.shutdown.clone();
+        let reader = sender.clone();
         let making = make(sender);
         let work = async move {
-            let _slot = slot;
             let stopping = || Err(Status::unavailable("the coordinator is stopping"));
-            let made = shutdown.unless_requested(making).await;
-            made.unwrap_or_else(stopping)
+            tokio::select! {
+                made = shutdown.unless_requested(making) => {
+                    if let Err(status) = made.unwrap_or_else(stopping) {
+                        // The reader may be gone.
+                        let _ = fail.send(status);
+                    }
+                }
+                () = reader.closed() => {}
+            }
         };
+        self.shared
+            .withdrawals
+            .tasks
+            .spawn("plan", OnError::Log, work);
         // Events first, so that none is lost behind an error.
-        let failure = futures::stream::once(work)
-            .filter_map(|result| std::future::ready(result.err().map(Err)));
+        let failure = futures::stream::once(failed)
+            .filter_map(|failed| std::future::ready(failed.ok().map(Err)));
         let events = ReceiverStream::new(events).map(|event| Ok(event_to_wire(event)));
         let stream = select_with_strategy(events, failure, |()| PollNext::Left);
         Response::new(stream.boxed())

@@ -12,6 +12,8 @@ use crate::config::Limits;
 
 /// How long an upload may take.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long nothing of an upload may arrive.
+const QUIET: Duration = Duration::from_secs(30);
 /// Longest path, in bytes.
 const MAX_PATH_BYTES: usize = 1024;
 
@@ -61,7 +63,11 @@ pub(super) async fn receive(
 ) -> Result<(PlanOptions, Tree), Status> {
     let mut upload = Upload::new(limits.plan_files, limits.plan_bytes);
     let all = async {
-        while let Some(message) = messages.message().await? {
+        let quiet = |_| Status::deadline_exceeded("nothing more of the manifests arrived");
+        while let Some(message) = tokio::time::timeout(QUIET, messages.message())
+            .await
+            .map_err(quiet)??
+        {
             upload
                 .take(message)
                 .map_err(|error| landfall_proto::status::to_status(&error))?;

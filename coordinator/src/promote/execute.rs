@@ -140,16 +140,20 @@ impl Executor {
         })
     }
 
-    /// Makes the name of an entry known to a store that is served by others: the
-    /// file is there when the catalog says so.
+    /// Makes a new file of an entry known to a store that is served by others: it
+    /// is there when the catalog says so, because users are sent to its path. All
+    /// other names follow the catalog.
     pub(crate) async fn publish(&self, order: &Order) -> Result<(), Missed> {
         let root = order
             .closure
             .iter()
             .find(|object| object.digest == order.digest);
-        let (Store::Bucket(_) | Store::Registry(_), Some(root)) = (&self.store, root) else {
+        let (Store::Bucket(_), Some(root)) = (&self.store, root) else {
             return Ok(());
         };
+        if !is_shown_first(order) {
+            return Ok(());
+        }
         let change = NameChange {
             name: order.name.clone(),
             target: Some(item(order, root)),
@@ -161,46 +165,28 @@ impl Executor {
         }
     }
 
-    /// Puts right what a store that is served by others shows under the names of
-    /// an operation that has ended: what was removed, and what was placed and
-    /// then not named. The catalog has the last word.
-    pub(crate) async fn follow(&self, catalog: &SharedCatalog, orders: &Orders) {
-        let (Store::Bucket(_) | Store::Registry(_)) = &self.store else {
-            return;
-        };
-        let changes: Vec<_> = catalog.read(|catalog| {
-            let meant = |name: &Name| {
-                let record = catalog.name(name)?;
-                let object = catalog.object(record.ordinal)?;
-                let digest = object.digest();
-                catalog.withdrawn(digest).is_none().then(|| Item {
-                    digest: *digest,
-                    size: object.size(),
-                    media_type: object.media_type().clone(),
-                    repository: repository(name),
+    /// The names of `orders` that were set before the catalog had them, and that
+    /// it has now.
+    pub(crate) fn shown(&self, catalog: &SharedCatalog, orders: &Orders) -> HashSet<Name> {
+        if !matches!(self.store, Store::Bucket(_)) {
+            return HashSet::new();
+        }
+        catalog.read(|catalog| {
+            let means = |order: &&Order| {
+                let record = catalog.name(&order.name);
+                let object = record.and_then(|record| catalog.object(record.ordinal));
+                object.is_some_and(|object| {
+                    *object.digest() == order.digest && catalog.withdrawn(&order.digest).is_none()
                 })
             };
-            let placed = orders.entries.iter().filter_map(|order| {
-                let target = meant(&order.name);
-                let is_right = target.as_ref().map(|item| item.digest) == Some(order.digest);
-                let was_placed = order.state == OrderState::Execute && !is_right;
-                was_placed.then(|| (order.name.clone(), target))
-            });
-            let removed = orders.removals.iter();
-            let removed = removed.map(|(name, _)| (name.clone(), meant(name)));
-            placed
-                .chain(removed)
-                .map(|(name, target)| NameChange { name, target })
+            let orders = orders.entries.iter();
+            let shown =
+                orders.filter(|order| order.state == OrderState::Execute && is_shown_first(order));
+            shown
+                .filter(means)
+                .map(|order| order.name.clone())
                 .collect()
-        });
-        let failed = match self.store.set_names(changes).await {
-            Ok(report) => report.failed,
-            // Only a folder fails as a whole.
-            Err(_) => return,
-        };
-        for (name, error) in failed {
-            tracing::error!(%name, error = %chain(&error), "the origin's store shows a name not as the catalog has it");
-        }
+        })
     }
 
     async fn bring(
@@ -377,7 +363,13 @@ fn item(order: &Order, object: &Object) -> Item {
     }
 }
 
-fn repository(name: &Name) -> Option<Repository> {
+/// Whether the name of an entry is set before the catalog has it: nobody was sent
+/// there yet.
+fn is_shown_first(order: &Order) -> bool {
+    matches!(order.name, Name::File(_)) && order.replaces.is_none()
+}
+
+pub(super) fn repository(name: &Name) -> Option<Repository> {
     match name {
         Name::Tag(repository, _) | Name::Root(repository, _) => Some(repository.clone()),
         Name::File(_) => None,

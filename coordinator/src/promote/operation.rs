@@ -20,6 +20,7 @@ use tracing::Instrument;
 
 use super::bounds::{self, Bounds, Scope};
 use super::execute::Executor;
+use super::follow::Follower;
 use super::gate::{GateStanding, Terms};
 use super::orders::Orders;
 use crate::catalog::SharedCatalog;
@@ -125,6 +126,7 @@ pub(crate) struct Parts {
     pub(crate) ledger: Ledger,
     pub(crate) catalog: SharedCatalog,
     pub(crate) executor: Executor,
+    pub(crate) follower: Follower,
     pub(crate) tasks: Tasks,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
@@ -143,6 +145,7 @@ struct Inner {
     ledger: Ledger,
     catalog: SharedCatalog,
     executor: Executor,
+    follower: Follower,
     tasks: Tasks,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -163,6 +166,7 @@ impl Operations {
             ledger,
             catalog,
             executor,
+            follower,
             tasks,
             clock,
             metrics,
@@ -175,6 +179,7 @@ impl Operations {
                 ledger,
                 catalog,
                 executor,
+                follower,
                 tasks,
                 clock,
                 metrics,
@@ -241,6 +246,10 @@ impl Operations {
             .inner
             .state
             .write("start an operation", move |tx| {
+                // Forgotten meanwhile, it could not be resumed.
+                if !plans::is_remembered(tx, &row.plan)? {
+                    return Ok(None);
+                }
                 let sequence = rows::start(tx, &row, &entries)?;
                 if let Some(terms) = gate {
                     gates::put(tx, sequence, terms)?;
@@ -248,14 +257,15 @@ impl Operations {
                 let differing = register(tx, &halves, &scope, &row.who, now)?;
                 let bounds = Bounds::new(&projects::all(tx)?, &rules);
                 rows::decide(tx, sequence, &refusals(&asked, &differing, &bounds, &scope))?;
-                Ok(rows::Operation {
+                Ok(Some(rows::Operation {
                     sequence,
                     start: row,
                     finished: None,
                     result: rows::Totals::default(),
-                })
+                }))
             })
-            .await?;
+            .await?
+            .ok_or(OperationError::UnknownPlan(confirmed.plan))?;
         tracing::info!(operation = id, plan = %operation.start.plan, "operation started");
         self.spawn(operation, orders);
         Ok(id)
@@ -382,7 +392,13 @@ impl Operations {
         let span = tracing::info_span!("operation", operation = id);
         telemetry::set_parent(&span, &operation.start.trace_parent);
         let shutdown = self.inner.tasks.shutdown().clone();
+        // Whoever follows it is told of the end, however it ends.
+        let guard = Feed {
+            inner: Arc::clone(&self.inner),
+            id: id.clone(),
+        };
         let work = async move {
+            let _guard = guard;
             let kept = operation.clone();
             // A stop leaves it unfinished: the next start resumes it.
             let done = shutdown
@@ -402,12 +418,23 @@ impl Operations {
                 progress.entries_done = progress.entries_total;
                 progress.finished = true;
             });
-            inner.feeds().remove(&id);
             Ok::<(), OperationError>(())
         };
         self.inner
             .tasks
             .spawn("operation", OnError::Log, work.instrument(span));
+    }
+}
+
+/// An operation that runs is among those that do.
+struct Feed {
+    inner: Arc<Inner>,
+    id: String,
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.inner.feeds().remove(&self.id);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use landfall_catalog::{Catalog, Digest, Name};
 use landfall_content::StoreError;
@@ -12,7 +13,7 @@ use landfall_promotion::{
 };
 use landfall_proto::status::{Classify, Fault};
 use landfall_runtime::clock::Clock;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::bounds::{self, Bounds, Scope, model_kind};
 use super::brake;
@@ -25,6 +26,9 @@ use crate::state::{State, StateError, gates, plans};
 
 /// Largest plan that is remembered, in bytes as stored: some millions of objects.
 const MAX_BODY_BYTES: usize = 512 << 20;
+
+/// How long somebody who asked for a plan may leave it unread.
+const READER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +152,7 @@ impl Planner {
         &self,
         wish: Wish,
         events: mpsc::Sender<Event>,
+        slot: OwnedSemaphorePermit,
     ) -> Result<(), PlanError> {
         let registered = self
             .state
@@ -198,7 +203,7 @@ impl Planner {
             unchanged: (unchanged.len() + waiting.len()) as u64,
             waiting,
         };
-        self.conclude(resolution, told, halves, events).await
+        self.conclude(resolution, told, halves, events, slot).await
     }
 
     /// Says at whose gate each of these names waits.
@@ -248,13 +253,17 @@ impl Planner {
         told: Told,
         halves: Vec<Half>,
         events: mpsc::Sender<Event>,
+        slot: OwnedSemaphorePermit,
     ) -> Result<(), PlanError> {
+        let unchanged = told.unchanged;
+        let plan = self.remember(&resolution, unchanged, halves).await?;
+        // What is left is to be read by the one who asked.
+        drop(slot);
         for finding in &resolution.findings {
             tell(&events, Event::Finding(finding.clone())).await?;
         }
-        let unchanged = told.unchanged;
         let mut summary = Summary {
-            plan: self.remember(&resolution, unchanged, halves).await?,
+            plan,
             projects: told.projects,
             entries: told.entries,
             set: 0,
@@ -472,7 +481,8 @@ impl Summary {
 }
 
 async fn tell(events: &mpsc::Sender<Event>, event: Event) -> Result<(), PlanError> {
-    events.send(event).await.map_err(|_| PlanError::GivenUp)
+    let sent = events.send_timeout(event, READER_PATIENCE).await;
+    sent.map_err(|_| PlanError::GivenUp)
 }
 
 /// Parsing and planning take the processor for a while: off the async threads.

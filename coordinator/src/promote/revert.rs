@@ -15,7 +15,7 @@ use landfall_promotion::{
 use landfall_proto::WireError;
 use landfall_proto::model::decode_entry;
 use landfall_proto::status::{Classify, Fault};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::bounds::{Bounds, Scope};
 use super::plan::{Event, PlanError, Planner, Told};
@@ -91,6 +91,7 @@ impl Planner {
         &self,
         wish: Wish,
         events: mpsc::Sender<Event>,
+        slot: OwnedSemaphorePermit,
     ) -> Result<(), RevertError> {
         let halves = self.state.read("read projects", projects::all).await?;
         let published = self.catalog.published();
@@ -133,7 +134,9 @@ impl Planner {
             entries,
             ..Told::default()
         };
-        Ok(self.conclude(resolution, told, Vec::new(), events).await?)
+        Ok(self
+            .conclude(resolution, told, Vec::new(), events, slot)
+            .await?)
     }
 
     /// Finds what the origin does not hold any more.

@@ -8,7 +8,7 @@
 use landfall_catalog::Digest;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::{digest, optional_unsigned, signed, unsigned};
+use super::{digest, follow, optional_unsigned, signed, unsigned};
 
 /// What an operation starts from.
 #[derive(Clone, Debug)]
@@ -93,6 +93,7 @@ pub(crate) fn start(
         ],
     )?;
     let sequence = tx.last_insert_rowid();
+    follow::put(tx, sequence)?;
     let mut insert = tx.prepare(
         "INSERT INTO operation_entry (operation, position, name, digest) VALUES (?1, ?2, ?3, ?4)",
     )?;

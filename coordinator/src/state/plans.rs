@@ -40,6 +40,15 @@ pub(crate) fn remember(
     Ok(())
 }
 
+/// Whether the plan is remembered.
+pub(crate) fn is_remembered(connection: &Connection, digest: &Digest) -> rusqlite::Result<bool> {
+    connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM plan WHERE digest = ?1)",
+        params![digest.as_bytes()],
+        |row| row.get(0),
+    )
+}
+
 /// A remembered plan's body.
 pub(crate) fn recall(
     connection: &Connection,

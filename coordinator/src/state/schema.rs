@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::StateError;
 
-const MIGRATIONS: [&str; 4] = [FIRST, TOKENS, GATES, AUDITS];
+const MIGRATIONS: [&str; 5] = [FIRST, TOKENS, GATES, AUDITS, TO_FOLLOW];
 
 const FIRST: &str = "
 -- The newest checkpoint that was ever signed. What the tiles must come to show.
@@ -175,6 +175,14 @@ CREATE TABLE audit_finding (
     outcome  TEXT    NOT NULL,
     PRIMARY KEY (audit, position)
 ) STRICT, WITHOUT ROWID;
+";
+
+const TO_FOLLOW: &str = "
+-- Operations whose names the origin's store has yet to show as the catalog does.
+CREATE TABLE to_follow (
+    operation INTEGER PRIMARY KEY REFERENCES operation (sequence)
+) STRICT;
+INSERT INTO to_follow SELECT sequence FROM operation WHERE finished IS NULL;
 ";
 
 /// Applies what is missing, in one transaction.

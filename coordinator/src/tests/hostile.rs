@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use futures::{StreamExt, stream};
 use landfall_catalog::Digest;
 use landfall_content::oci::{INDEX, MANIFEST};
 use landfall_proto::v1;
+use landfall_runtime::config::HttpUrl;
 use landfall_runtime::{OnError, Shutdown, Tasks, ops};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -25,7 +27,7 @@ const FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
 
 type Documents = BTreeMap<String, (String, Bytes)>;
 
-/// What a host says of a path before its documents are looked up.
+/// What a host says of a request (method and path) before its documents are looked up.
 type Script = Box<dyn Fn(&str, &[String]) -> Option<Response> + Send + Sync>;
 
 /// A registry of documents; every blob is there, as long as it is said to be.
@@ -44,9 +46,10 @@ impl Host {
         let script = Arc::new(script);
         let router = Router::new().fallback(move |request: Request| {
             let path = request.uri().path().to_owned();
+            let line = format!("{} {path}", request.method());
             let before = log.lock().unwrap().clone();
-            log.lock().unwrap().push(path.clone());
-            let answer = script(&path, &before).unwrap_or_else(|| {
+            log.lock().unwrap().push(line.clone());
+            let answer = script(&line, &before).unwrap_or_else(|| {
                 let last = path.rsplit('/').next().unwrap();
                 match has.lock().unwrap().get(last) {
                     Some((media_type, bytes)) => typed(media_type, bytes.clone()),
@@ -380,5 +383,55 @@ async fn a_manifest_for_a_layer_is_refused_and_what_is_left_out_is_counted() {
         missing[0].contains("700 documents") && missing[0].contains("697 more"),
         "{missing:?}"
     );
+    host.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_the_origin_did_not_take_is_set_after_a_restart() {
+    // A registry that is staging and origin in one, and takes no tag at first.
+    let takes = Arc::new(AtomicBool::new(false));
+    let may = Arc::clone(&takes);
+    let host = Host::start(Box::new(move |line, _| {
+        if line.contains("/referrers/") {
+            return Some(listed(&[]));
+        }
+        let taken = may.load(Ordering::SeqCst);
+        (line.starts_with("PUT ") && line.ends_with("/manifests/v1"))
+            .then(|| status(if taken { 201 } else { 400 }))
+    }))
+    .await;
+    let image = digest_of(&host.image("app", None));
+    let folders = Folders::new();
+    let tree = folders.path("tree");
+    image_manifests(&tree, &[(&image, "v1")]);
+    let config = || {
+        let mut config = folders.config(vec![rule("staging.example.org", host.url.clone())]);
+        config.origin.store = format!("oci+{}/public", host.url);
+        config.origin.public_url = Some(HttpUrl::try_new(&host.url).unwrap());
+        config
+    };
+    let coordinator = Running::start(config()).await;
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    let ended = coordinator.promote(&planned).await;
+    // The catalog decides what a name means; the registry only comes after it.
+    assert_eq!(ended.done.revision, 1, "{ended:?}");
+    assert_eq!(host.count("PUT /v2/public/kops/app/manifests/v1"), 1);
+    coordinator.stop().await;
+
+    takes.store(true, Ordering::SeqCst);
+    let coordinator = Running::start(config()).await;
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while host.count("PUT /v2/public/kops/app/manifests/v1") < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the name is set");
+    coordinator.stop().await;
+    let coordinator = Running::start(config()).await;
+    let again = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    assert_eq!(again.summary().unchanged, 1);
+    coordinator.stop().await;
+    assert_eq!(host.count("PUT /v2/public/kops/app/manifests/v1"), 2);
     host.stop();
 }

@@ -207,7 +207,12 @@ impl Inner {
         };
         let revision = self.commit(operation, orders, proposals, after).await?;
         feed.send_modify(|progress| progress.gate = None);
-        self.executor.follow(&self.catalog, orders).await;
+        self.follower
+            .follow(
+                operation.sequence,
+                &self.executor.shown(&self.catalog, orders),
+            )
+            .await?;
         tracing::info!(revision, gate = end.as_str(), "operation finished");
         Ok(())
     }

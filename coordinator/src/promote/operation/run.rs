@@ -33,7 +33,12 @@ impl Inner {
             let revision = self
                 .commit(&operation, &orders, proposals, After::Ends)
                 .await?;
-            self.executor.follow(&self.catalog, &orders).await;
+            self.follower
+                .follow(
+                    operation.sequence,
+                    &self.executor.shown(&self.catalog, &orders),
+                )
+                .await?;
             tracing::info!(revision, "operation finished");
             return Ok(());
         };
