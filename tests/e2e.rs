@@ -4,6 +4,7 @@ mod acknowledged;
 mod audit;
 mod bucket_origin;
 mod channels;
+mod confirming;
 mod demo;
 mod gate;
 mod generate;

@@ -11,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod manifests;
 pub(crate) mod operation;
 pub(crate) mod plan;
+mod planned;
 pub(crate) mod project;
 pub(crate) mod promote;
 pub(crate) mod reconcile;

@@ -15,7 +15,7 @@ use tonic::{
 };
 use url::Url;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output};
 
 /// Longest wait for one HTTP answer of a command.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -59,6 +59,13 @@ pub(crate) fn has_token() -> bool {
     std::env::var(TOKEN_VARIABLE).is_ok_and(|token| !token.trim().is_empty())
 }
 
+/// The coordinator that the environment names, where an option outweighs it.
+pub(crate) fn from_environment() -> Option<String> {
+    std::env::var("LANDFALL_COORDINATOR")
+        .ok()
+        .filter(|coordinator| !coordinator.is_empty())
+}
+
 /// A connection to the coordinator; it is made at the first call.
 pub(crate) fn connection(coordinator: &str) -> Result<Connection, Failure> {
     let bearer = Bearer::from_environment()?;
@@ -92,9 +99,11 @@ pub(crate) fn refused(coordinator: &str, status: &Status) -> Failure {
             "the coordinator at {coordinator} is out of reach: {}",
             status.message()
         )),
+        tonic::Code::Cancelled | tonic::Code::Unknown => Failure::Failed(format!(
+            "what answers at {coordinator} is no coordinator, or it broke off: {}",
+            status.message()
+        )),
         tonic::Code::Ok
-        | tonic::Code::Cancelled
-        | tonic::Code::Unknown
         | tonic::Code::InvalidArgument
         | tonic::Code::DeadlineExceeded
         | tonic::Code::NotFound
@@ -108,9 +117,8 @@ pub(crate) fn refused(coordinator: &str, status: &Status) -> Failure {
         | tonic::Code::Internal
         | tonic::Code::DataLoss
         | tonic::Code::Unauthenticated => Failure::Failed(format!(
-            "the coordinator refused ({}): {}",
-            status.code().description(),
-            status.message()
+            "the coordinator refused: {}",
+            output::plain(status.message())
         )),
     }
 }

@@ -27,7 +27,9 @@ use landfall_runtime::{
 };
 
 use crate::{
-    args::{AcknowledgedArgs, ChangeArgs, CoordinatorArgs, DemoArgs, GateArgs, PromoteArgs},
+    args::{
+        AcknowledgedArgs, ChangeArgs, CoordinatorArgs, DemoArgs, GateArgs, ProjectArgs, PromoteArgs,
+    },
     command::promote,
     connect,
     failure::{Failure, Verdict},
@@ -257,6 +259,7 @@ async fn promoted(
         coordinator: CoordinatorArgs {
             coordinator: at.coordinator(),
         },
+        only: ProjectArgs::default(),
         confirm: Some(String::new()),
         changes: ChangeArgs::default(),
         gate: GateArgs::default(),
@@ -264,6 +267,7 @@ async fn promoted(
         strict: true,
         why: format!("landfall {} is released", staged.tag),
         source: Some("demo".into()),
+        verbose: false,
         json: false,
     });
     if Box::pin(promotion).await? != Verdict::Done {

@@ -31,6 +31,9 @@ pub(crate) enum Failure {
     Failed(String),
     /// A signal ended it early. Exit code 130 after Ctrl-C.
     Interrupted(StopSignal),
+    /// Whoever read the output has gone, as `head` does: nothing to say. Exit
+    /// code 141, as of any command that a closed pipe ends.
+    Unread,
 }
 
 impl Failure {
@@ -46,6 +49,7 @@ impl Failure {
             Self::Failed(_) => 1,
             // 128 and the number of the signal.
             Self::Interrupted(signal) => u8::try_from(signal.exit_code()).unwrap_or(1),
+            Self::Unread => 141,
         }
     }
 
@@ -54,12 +58,16 @@ impl Failure {
         match self {
             Self::Usage(message) | Self::Failed(message) => message,
             Self::Interrupted(_) => "interrupted before it was done",
+            Self::Unread => "",
         }
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::Unread;
+        }
         Self::failed("cannot write the output", &error)
     }
 }

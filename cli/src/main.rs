@@ -41,7 +41,9 @@ fn main() -> ExitCode {
     match ended {
         Ok(verdict) => verdict.into(),
         Err(failure) => {
-            output::note(format!("error: {}", failure.message()));
+            if !failure.message().is_empty() {
+                output::note(format!("error: {}", failure.message()));
+            }
             ExitCode::from(failure.code())
         }
     }

@@ -30,6 +30,21 @@ pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
     line(serde_json::to_string(value).map_err(io::Error::other)?)
 }
 
+/// On one line and without control characters, whatever others wrote: nobody
+/// writes to somebody else's terminal.
+pub(crate) fn plain(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let text = words.join(" ");
+    text.chars()
+        .filter(|c| !c.is_control() && !is_reordering(*c))
+        .collect()
+}
+
+/// Characters that change the direction of what is around them.
+const fn is_reordering(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Bytes for people: `1.5 MB` (powers of 1000).
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
@@ -125,6 +140,14 @@ mod tests {
         ] {
             assert_eq!(bytes(count), shown);
         }
+    }
+
+    #[test]
+    fn what_others_wrote_stays_on_its_line() {
+        assert_eq!(
+            plain("a\r\n b\u{1b}]0;x\u{7}\u{202e}c\u{2028}d"),
+            "a b]0;xc d"
+        );
     }
 
     #[test]

@@ -15,12 +15,9 @@ pub(crate) enum LogCommand {
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
     /// The coordinator; it says where the log is.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "LANDFALL_COORDINATOR",
-        required_unless_present = "url"
-    )]
+    ///
+    /// `LANDFALL_COORDINATOR` names one, too, unless there is --url.
+    #[arg(long, value_name = "URL")]
     pub(crate) coordinator: Option<String>,
     /// Or the log's static files, as `http://…/.landfall`.
     #[arg(long, value_name = "URL", conflicts_with = "coordinator")]

@@ -4,15 +4,19 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{AcknowledgedArgs, ChangeArgs, CoordinatorArgs, GateArgs};
+use super::{AcknowledgedArgs, ChangeArgs, CoordinatorArgs, GateArgs, ProjectArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     /// A root of manifests, a folder that holds several, or one file with both halves.
     pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) only: ProjectArgs,
     /// Plans against this coordinator's catalog and resolves against staging;
     /// without it, against an empty catalog, offline.
-    #[arg(long, value_name = "URL", env = "LANDFALL_COORDINATOR")]
+    ///
+    /// `LANDFALL_COORDINATOR` names one, too, unless there is --config.
+    #[arg(long, value_name = "URL")]
     pub(crate) coordinator: Option<String>,
     /// File with the `[[production]]` rules, for a plan without coordinator.
     #[arg(long, value_name = "FILE", conflicts_with = "coordinator")]
@@ -21,6 +25,9 @@ pub(crate) struct PlanArgs {
     pub(crate) known: AcknowledgedArgs,
     #[command(flatten)]
     pub(crate) changes: ChangeArgs,
+    /// Shows every name, however many there are of a kind.
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
     /// The plan as one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -30,6 +37,8 @@ pub(crate) struct PlanArgs {
 pub(crate) struct PromoteArgs {
     /// A root of manifests, a folder that holds several, or one file with both halves.
     pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) only: ProjectArgs,
     #[command(flatten)]
     pub(crate) coordinator: CoordinatorArgs,
     /// Executes the plan just resolved; with a digest, that one or none.
@@ -50,6 +59,9 @@ pub(crate) struct PromoteArgs {
     /// Commit id of the manifests; found by itself in a git checkout.
     #[arg(long)]
     pub(crate) source: Option<String>,
+    /// Shows every name, however many there are of a kind.
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
     /// One JSON event a line.
     #[arg(long)]
     pub(crate) json: bool,
@@ -59,6 +71,8 @@ pub(crate) struct PromoteArgs {
 pub(crate) struct ReconcileArgs {
     /// A root of manifests, a folder that holds several, or one file with both halves.
     pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) only: ProjectArgs,
     #[command(flatten)]
     pub(crate) coordinator: CoordinatorArgs,
     /// Goes on until it is stopped, with a round about every so often, as `10m`.
@@ -95,6 +109,9 @@ pub(crate) struct RevertArgs {
     /// Why, for the catalog and the history.
     #[arg(long, default_value = "")]
     pub(crate) why: String,
+    /// Shows every name, however many there are of a kind.
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
     /// One JSON event a line.
     #[arg(long)]
     pub(crate) json: bool,

@@ -22,6 +22,15 @@ pub(crate) struct AcknowledgedArgs {
     pub(crate) acknowledged: Option<PathBuf>,
 }
 
+/// Whose manifests are looked at.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ProjectArgs {
+    /// Only this project's manifests; may be given several times. Whose token is
+    /// for one project promotes it so out of a tree of many.
+    #[arg(long = "project", value_name = "P")]
+    pub(crate) projects: Vec<String>,
+}
+
 /// What a plan may change beyond setting names that are new.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ChangeArgs {

@@ -8,7 +8,7 @@ use landfall_proto::v1;
 use landfall_runtime::{bounded, config};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output};
 
 /// Largest file of acknowledgements that is read.
 const MAX_FILE: usize = 4 << 20;
@@ -126,7 +126,7 @@ impl Known {
         let margin = " ".repeat(finding.line.to_string().len());
         match self.of(finding.rule, &finding.content_hash) {
             Some(known) => {
-                let (who, why) = (plain(&known.who), plain(&known.why));
+                let (who, why) = (output::plain(&known.who), output::plain(&known.why));
                 format!("{finding}\n{margin} = acknowledged by {who}: {why}")
             }
             None if fails && finding.rule != rules::MIXED_HALVES.id => {
@@ -169,13 +169,6 @@ impl Known {
             acknowledged: self.of_remote(finding).is_some(),
         }
     }
-}
-
-/// On one line, whatever a file says.
-fn plain(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let text = words.join(" ");
-    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// A finding as programs read it; fields are only ever added.

@@ -80,7 +80,7 @@ async fn decide(args: GateDecideArgs, decision: v1::GateDecision) -> Result<Verd
         })
         .await
         .map_err(|status| connect::refused(coordinator, &status))?;
-    let telling = Telling::of(args.json);
+    let telling = Telling::of(args.json, &[]);
     let (operation, stays) = (args.operation, AtGate::Stays);
     let done = operation::follow(&mut client, coordinator, operation, telling, stays).await?;
     Ok(match decision {

@@ -155,7 +155,11 @@ async fn locate(args: &LogArgs) -> Result<Located, Failure> {
             ))
         })?)
     };
-    if let Some(coordinator) = &args.coordinator {
+    let coordinator = match &args.url {
+        Some(_) => None,
+        None => args.coordinator.clone().or_else(connect::from_environment),
+    };
+    if let Some(coordinator) = &coordinator {
         let about = status::fetch(coordinator).await?;
         let keys = match given {
             Some(keys) => Some(keys),
@@ -173,7 +177,9 @@ async fn locate(args: &LogArgs) -> Result<Located, Failure> {
         refuse_plain_text_elsewhere(&url).map_err(|error| Failure::Usage(error.to_string()))?;
         Ok(Located { url, keys: given })
     } else {
-        Err(Failure::Usage("say --coordinator URL or --url URL".into()))
+        Err(Failure::Usage(
+            "where is the log? give --coordinator URL or --url URL".into(),
+        ))
     }
 }
 

@@ -44,6 +44,24 @@ pub(crate) fn read(dir: &Path) -> Result<Tree, Failure> {
     Ok(Tree { files })
 }
 
+/// What of a tree is these projects'; all of it, if there are none.
+pub(crate) fn only(mut tree: Tree, projects: &[String]) -> Result<Tree, Failure> {
+    if projects.is_empty() {
+        return Ok(tree);
+    }
+    let is_of = |file: &SourceFile, project: &str| layout::project(&file.path) == Some(project);
+    for project in projects {
+        if !tree.files.iter().any(|file| is_of(file, project)) {
+            return Err(Failure::Usage(format!(
+                "--project {project}: there are no manifests of it here"
+            )));
+        }
+    }
+    tree.files
+        .retain(|file| projects.iter().any(|project| is_of(file, project)));
+    Ok(tree)
+}
+
 fn read_single(file: &Path) -> Result<Tree, Failure> {
     let name = file.file_name().and_then(|name| name.to_str());
     match name.filter(|name| layout::single(name).is_some()) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use landfall_catalog::Digest;
 use landfall_proto::v1::{self, operation_event, promotion_client::PromotionClient};
-use landfall_runtime::{Clock, SystemClock, telemetry};
+use landfall_runtime::{Clock, Shutdown, StopSignal, SystemClock, telemetry};
 use serde_json::json;
 
 use super::{gate, promote::verdict};
@@ -18,17 +18,21 @@ use crate::{
 
 /// To whom it is told what becomes of an operation.
 pub(crate) enum Telling<'a> {
-    /// To people: what is amiss, and the end.
-    People,
+    /// To people, who were shown this plan: what is amiss beyond it, and the end.
+    People(&'a [v1::PlannedEntry]),
     /// To programs: one event a line.
     Programs,
     /// To nobody; what is amiss is gathered.
     Nobody(&'a mut Vec<v1::EntryOutcome>),
 }
 
-impl Telling<'_> {
-    pub(crate) const fn of(json: bool) -> Self {
-        if json { Self::Programs } else { Self::People }
+impl<'a> Telling<'a> {
+    pub(crate) const fn of(json: bool, shown: &'a [v1::PlannedEntry]) -> Self {
+        if json {
+            Self::Programs
+        } else {
+            Self::People(shown)
+        }
     }
 }
 
@@ -37,9 +41,37 @@ pub(crate) fn check_confirmed(confirmed: &str, digest: &Digest) -> Result<(), Fa
     if confirmed.is_empty() || confirmed == digest.to_string() {
         return Ok(());
     }
+    if let Err(error) = confirmed.parse::<Digest>() {
+        return Err(Failure::Usage(format!(
+            "--confirm={confirmed} is not the digest of a plan ({error}): without a value it confirms the plan that was just made"
+        )));
+    }
     Err(Failure::Failed(format!(
-        "the plan is {digest} now, not {confirmed}: the manifests, the catalog or staging have changed; look at the new plan"
+        "the plan is {digest} now, not {confirmed}: the options, the manifests, the catalog or staging are others than then; look at the new plan"
     )))
+}
+
+/// What to run to have this plan executed: this very command, and its digest.
+pub(crate) fn how_to_confirm(digest: &Digest) -> String {
+    let arguments = std::env::args().skip(1).map(|argument| quoted(&argument));
+    let command: Vec<_> = ["landfall".to_owned()]
+        .into_iter()
+        .chain(arguments)
+        .collect();
+    format!(
+        "\nnothing was changed; to execute this plan:\n  {} --confirm={digest}",
+        command.join(" ")
+    )
+}
+
+/// An argument as a shell takes it for one.
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%".contains(c);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        argument.to_owned()
+    } else {
+        format!("'{}'", argument.replace('\'', "'\\''"))
+    }
 }
 
 /// So many refused, of which so many are acknowledged, for people.
@@ -67,8 +99,42 @@ pub(crate) async fn execute(
         .map_err(|status| connect::refused(coordinator, &status))?
         .into_inner()
         .operation;
-    let done = follow_to_end(client, coordinator, operation, &mut telling, AtGate::Leaves).await?;
+    let alone = matches!(telling, Telling::Nobody(_));
+    match telling {
+        Telling::Programs => output::json(&json!({"event": "operation", "operation": operation}))?,
+        Telling::People(_) => output::note(format!("operation {operation}")),
+        Telling::Nobody(_) => {}
+    }
+    let following = follow_to_end(
+        client,
+        coordinator,
+        operation.clone(),
+        &mut telling,
+        AtGate::Leaves,
+    );
+    let done = if alone {
+        following.await?
+    } else {
+        unless_interrupted(&operation, following).await?
+    };
     conclude(done, &telling, acknowledged)
+}
+
+/// Follows until a signal asks to stop: then says that the operation does not.
+async fn unless_interrupted(
+    operation: &str,
+    following: impl Future<Output = Result<v1::OperationDone, Failure>>,
+) -> Result<v1::OperationDone, Failure> {
+    let stop = Shutdown::on_signals()?;
+    if let Some(done) = stop.unless_requested(following).await {
+        return done;
+    }
+    output::note(format!(
+        "operation {operation} goes on; `landfall history {operation}` tells what became of it"
+    ));
+    Err(Failure::Interrupted(
+        stop.signal().unwrap_or(StopSignal::Interrupt),
+    ))
 }
 
 /// What a follower does when names have waited too long and go on waiting.
@@ -97,7 +163,7 @@ pub(crate) async fn run(command: OperationCommand) -> Result<Verdict, Failure> {
     let OperationCommand::Watch(args) = command;
     let coordinator = &args.coordinator.coordinator;
     let mut client = PromotionClient::new(connect::connection(coordinator)?);
-    let telling = Telling::of(args.json);
+    let telling = Telling::of(args.json, &[]);
     let done = follow(
         &mut client,
         coordinator,
@@ -123,7 +189,7 @@ fn conclude(
                 "failed": done.failed, "removed": done.removed, "error": done.error,
                 "content_revision": done.content_revision, "gate": done.gate}))?;
         }
-        Telling::People => output::line(format!(
+        Telling::People(_) => output::line(format!(
             "operation {}: {} copied, {} present, {} removed, {} lost, {}, {} failed; {}",
             done.operation,
             done.copied,
@@ -154,11 +220,12 @@ async fn follow_to_end(
     telling: &mut Telling<'_>,
     at_gate: AtGate,
 ) -> Result<v1::OperationDone, Failure> {
-    let mut told = Told::default();
+    let mut told = Told::of(telling);
     let mut progress = Progress::new("copying", true);
     let mut backoff = landfall_runtime::retry::Backoff::for_reconnects();
     let started = SystemClock.now();
     let mut last_sign = started;
+    let mut away = false;
     loop {
         let request = v1::WatchOperationRequest {
             operation: operation.clone(),
@@ -171,6 +238,7 @@ async fn follow_to_end(
                     match events.next().await {
                         Some(Ok(event)) => {
                             last_sign = SystemClock.now();
+                            away = false;
                             let held = match &event.kind {
                                 Some(operation_event::Kind::Gate(gate)) if gate.held => {
                                     Some(gate::regions(gate))
@@ -201,10 +269,14 @@ async fn follow_to_end(
                 Failure::Failed(why) => Failure::Failed(format!(
                     "operation {operation} goes on, but cannot be followed: {why}"
                 )),
-                other @ (Failure::Usage(_) | Failure::Interrupted(_)) => other,
+                other @ (Failure::Usage(_) | Failure::Interrupted(_) | Failure::Unread) => other,
             });
         }
-        progress.note("the coordinator is out of reach; the operation goes on, waiting");
+        if !std::mem::replace(&mut away, true) {
+            progress.note(
+                "the coordinator is out of reach; the operation goes on when it is back: waiting",
+            );
+        }
         tokio::time::sleep(backoff.next_delay()).await;
     }
 }
@@ -215,9 +287,31 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// What was told: after a reconnect the stream begins anew.
 #[derive(Debug, Default)]
 struct Told {
-    /// Outcomes by name.
-    outcomes: BTreeMap<String, String>,
+    /// Outcomes by name and digest: two claims of one name have one each.
+    outcomes: BTreeMap<(String, Vec<u8>), String>,
     gate: Option<v1::GateProgress>,
+}
+
+impl Told {
+    /// What a plan that was shown said already.
+    fn of(telling: &Telling<'_>) -> Self {
+        let Telling::People(shown) = telling else {
+            return Self::default();
+        };
+        let outcomes = shown.iter().filter_map(|entry| {
+            let outcome = match entry.state.as_str() {
+                "remove" => "removed",
+                state @ ("lost" | "refused" | "failed") => state,
+                _ => return None,
+            };
+            let key = (entry.name.clone(), entry.digest.to_vec());
+            Some((key, outcome.to_owned()))
+        });
+        Self {
+            outcomes: outcomes.collect(),
+            gate: None,
+        }
+    }
 }
 
 /// Shows one event; returns the last one.
@@ -229,9 +323,10 @@ fn tell(
 ) -> Result<Option<v1::OperationDone>, Failure> {
     match event.kind {
         Some(operation_event::Kind::Outcome(outcome)) => {
-            let before = told
-                .outcomes
-                .insert(outcome.name.clone(), outcome.outcome.clone());
+            let before = told.outcomes.insert(
+                (outcome.name.clone(), outcome.digest.to_vec()),
+                outcome.outcome.clone(),
+            );
             if before.as_ref() == Some(&outcome.outcome) {
                 return Ok(None);
             }
@@ -242,12 +337,12 @@ fn tell(
                         "digest": Digest::try_from_slice(&outcome.digest).ok().map(|digest| digest.to_string()),
                         "outcome": outcome.outcome, "detail": outcome.detail}))?;
                 }
-                Telling::People | Telling::Nobody(_) if is_fine => {}
+                Telling::People(_) | Telling::Nobody(_) if is_fine => {}
                 Telling::Nobody(_) if outcome.outcome == "removed" => {}
-                Telling::People => progress.note(&format!(
+                Telling::People(_) => progress.note(&output::plain(&format!(
                     "{}: {}: {}",
                     outcome.outcome, outcome.name, outcome.detail
-                )),
+                ))),
                 Telling::Nobody(amiss) => amiss.push(outcome),
             }
         }
@@ -265,7 +360,7 @@ fn tell(
             }
             match telling {
                 Telling::Programs => output::json(&gate::event(&gate))?,
-                Telling::People => progress.note(&gate::line(&gate)),
+                Telling::People(_) => progress.note(&output::plain(&gate::line(&gate))),
                 Telling::Nobody(_) => {}
             }
             told.gate = Some(gate);

@@ -4,10 +4,11 @@ use landfall_catalog::{Catalog, Digest};
 use landfall_promotion::{Asked, Finding, PlanOptions};
 use landfall_proto::v1::promotion_client::PromotionClient;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     findings::{FindingJson, Known},
-    manifests,
+    manifests, planned,
     promote::{self, Resolved},
 };
 use crate::{
@@ -26,12 +27,20 @@ struct Plan {
     set: u64,
     unchanged: u64,
     refused: u64,
+    /// Not known without reading staging.
+    lost: Option<u64>,
+    /// Could not be looked up in staging; not known without.
+    failed: Option<u64>,
     /// Of these, what is refused for findings that are acknowledged.
     acknowledged: u64,
     removed: u64,
     /// Not known without reading staging.
     bytes_to_copy: Option<u64>,
     findings: Vec<FindingJson>,
+    /// The names that would change, and those that are amiss; known with a
+    /// coordinator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<Vec<Value>>,
     /// Destinations times entries, as kpromo counts its work.
     #[serde(skip_serializing_if = "Option::is_none")]
     destination_edges: Option<u64>,
@@ -39,7 +48,11 @@ struct Plan {
 
 pub(crate) async fn run(args: PlanArgs) -> Result<Verdict, Failure> {
     let known = Known::read(args.known.acknowledged.as_deref(), &args.dir)?;
-    let (plan, text, failing) = match &args.coordinator {
+    let coordinator = match &args.config {
+        Some(_) => None,
+        None => args.coordinator.clone().or_else(connect::from_environment),
+    };
+    let (plan, text, failing) = match &coordinator {
         Some(coordinator) => against(coordinator, &args, &known).await?,
         None => offline(&args, &known)?,
     };
@@ -56,7 +69,7 @@ pub(crate) async fn run(args: PlanArgs) -> Result<Verdict, Failure> {
 }
 
 fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failure> {
-    let tree = manifests::read(&args.dir)?;
+    let tree = manifests::only(manifests::read(&args.dir)?, &args.only.projects)?;
     let rules = manifests::production_rules(args.config.as_deref())?;
     let parsed = landfall_promotion::parse(&tree);
     let options = PlanOptions {
@@ -78,6 +91,8 @@ fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failur
         set: planned.set.len() as u64,
         unchanged: planned.unchanged.len() as u64,
         refused: planned.refused.len() as u64,
+        lost: None,
+        failed: None,
         acknowledged: planned.refused.len() as u64 - refused,
         removed: planned.removed.len() as u64,
         bytes_to_copy: None,
@@ -86,6 +101,7 @@ fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failur
             .iter()
             .map(|finding| known.json(finding))
             .collect(),
+        changes: None,
         destination_edges: Some(planned.destination_edges),
     };
     let quarantined = planned
@@ -140,11 +156,12 @@ async fn against(
 ) -> Result<(Plan, String, u64), Failure> {
     let mut client = PromotionClient::new(connect::connection(coordinator)?);
     let options = args.changes.options();
-    let tree = manifests::read(&args.dir)?;
+    let tree = manifests::only(manifests::read(&args.dir)?, &args.only.projects)?;
     let resolved = promote::resolve(&mut client, coordinator, tree, options).await?;
     let digest = Digest::try_from_slice(&resolved.summary.plan)
         .map_err(|error| Failure::failed("the coordinator's plan has no digest", &error))?;
-    let text = promote::text(&resolved, &digest, known);
+    let text = promote::text(&resolved, &digest, known, args.verbose);
+    let changes = resolved.entries.iter().map(planned::value).collect();
     let quarantined = promote::failing(&resolved, known, false);
     let acknowledged = promote::acknowledged(&resolved, known);
     let Resolved {
@@ -157,6 +174,8 @@ async fn against(
         set: summary.set,
         unchanged: summary.unchanged,
         refused: summary.refused,
+        lost: Some(summary.lost),
+        failed: Some(summary.failed),
         acknowledged,
         removed: summary.removed,
         bytes_to_copy: Some(summary.bytes_to_copy),
@@ -164,8 +183,13 @@ async fn against(
             .iter()
             .map(|finding| known.json_remote(finding))
             .collect(),
+        changes: Some(changes),
         destination_edges: None,
     };
     let refused = summary.refused.saturating_sub(plan.acknowledged);
-    Ok((plan, text, quarantined + refused + summary.lost))
+    Ok((
+        plan,
+        text,
+        quarantined + refused + summary.lost + summary.failed,
+    ))
 }

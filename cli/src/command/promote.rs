@@ -14,6 +14,7 @@ use super::{
     findings::Known,
     manifests,
     operation::{self, Telling},
+    planned,
 };
 use crate::{
     args::PromoteArgs,
@@ -38,11 +39,15 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
     let mut client = PromotionClient::new(connect::connection(coordinator)?);
     let known = Known::read(args.known.acknowledged.as_deref(), &args.dir)?;
     let options = args.changes.options();
-    let tree = manifests::read(&args.dir)?;
+    let tree = manifests::only(manifests::read(&args.dir)?, &args.only.projects)?;
     let resolved = resolve(&mut client, coordinator, tree, options).await?;
     let digest = Digest::try_from_slice(&resolved.summary.plan)
         .map_err(|error| Failure::failed("the coordinator's plan has no digest", &error))?;
-    show(&resolved, &digest, &known, args.json)?;
+    let shown = Shown {
+        json: args.json,
+        all: args.verbose,
+    };
+    show(&resolved, &digest, &known, shown)?;
     let failing = failing(&resolved, &known, args.strict);
     if args.strict && failing > 0 {
         return Err(Failure::Failed(format!(
@@ -52,14 +57,11 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
     let acknowledged = acknowledged(&resolved, &known);
     let Some(confirm) = &args.confirm else {
         if !args.json {
-            output::line(format!(
-                "\nnothing was changed; to execute this plan: landfall promote {} --confirm={digest}",
-                args.dir.display()
-            ))?;
+            output::line(operation::how_to_confirm(&digest))?;
         }
-        return Ok(verdict(
-            resolved.summary.lost + resolved.summary.refused.saturating_sub(acknowledged) + failing,
-        ));
+        let summary = &resolved.summary;
+        let refused = summary.refused.saturating_sub(acknowledged);
+        return Ok(verdict(summary.lost + refused + summary.failed + failing));
     };
     operation::check_confirmed(confirm, &digest)?;
     let request = v1::PromoteRequest {
@@ -68,10 +70,19 @@ pub(crate) async fn run(args: PromoteArgs) -> Result<Verdict, Failure> {
         source: args.source.clone().unwrap_or_else(|| commit_id(&args.dir)),
         gate: args.gate.terms(),
     };
-    let telling = Telling::of(args.json);
+    let telling = Telling::of(args.json, &resolved.entries);
     let done = operation::execute(&mut client, coordinator, request, telling, acknowledged).await?;
     let refused = done.refused.saturating_sub(acknowledged);
     Ok(verdict(done.lost + refused + done.failed + failing))
+}
+
+/// How a plan is shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown {
+    /// For programs, one event a line.
+    pub(crate) json: bool,
+    /// Every name, however many there are of a kind; for programs always.
+    pub(crate) all: bool,
 }
 
 /// Prints what was resolved.
@@ -79,17 +90,22 @@ pub(crate) fn show(
     resolved: &Resolved,
     digest: &Digest,
     known: &Known,
-    as_json: bool,
+    shown: Shown,
 ) -> Result<(), Failure> {
-    if as_json {
+    if shown.json {
+        for entry in &resolved.entries {
+            let mut event = planned::value(entry);
+            event["event"] = json!("planned");
+            output::json(&event)?;
+        }
         output::json(&json!({"event": "plan", "plan": digest.to_string(),
             "set": resolved.summary.set, "unchanged": resolved.summary.unchanged,
             "refused": resolved.summary.refused, "acknowledged": acknowledged(resolved, known),
             "removed": resolved.summary.removed,
-            "lost": resolved.summary.lost, "bytes_to_copy": resolved.summary.bytes_to_copy,
+            "lost": resolved.summary.lost, "failed": resolved.summary.failed, "bytes_to_copy": resolved.summary.bytes_to_copy,
             "findings": resolved.findings.iter().map(|finding| known.json_remote(finding)).collect::<Vec<_>>()}))?;
     } else {
-        output::line(text(resolved, digest, known))?;
+        output::line(text(resolved, digest, known, shown.all))?;
     }
     Ok(())
 }
@@ -205,19 +221,19 @@ pub(crate) fn commit_id(dir: &Path) -> String {
 
 /// The resolved plan for people: what is not as it should be first, then what
 /// would be done, by project.
-pub(crate) fn text(resolved: &Resolved, digest: &Digest, known: &Known) -> String {
+pub(crate) fn text(resolved: &Resolved, digest: &Digest, known: &Known, all: bool) -> String {
     let mut lines = Vec::new();
     for finding in &resolved.findings {
         let acknowledged = known.of_remote(finding).map_or("", |_| " (acknowledged)");
-        lines.push(format!(
-            "{}: {}:{}:{}: {} [{}]{acknowledged}",
-            finding.severity,
-            finding.file,
-            finding.line,
-            finding.column,
-            finding.message,
-            finding.rule
-        ));
+        // What is said of a project as a whole is at no line.
+        let at = match finding.file.as_str() {
+            "" => String::new(),
+            file => format!("{file}:{}:{}: ", finding.line, finding.column),
+        };
+        lines.push(output::plain(&format!(
+            "{}: {at}{} [{}]{acknowledged}",
+            finding.severity, finding.message, finding.rule
+        )));
     }
     let mut projects: BTreeMap<&str, BTreeMap<&str, (u64, u64)>> = BTreeMap::new();
     for entry in &resolved.entries {
@@ -228,16 +244,10 @@ pub(crate) fn text(resolved: &Resolved, digest: &Digest, known: &Known) -> Strin
             .or_default();
         *count += 1;
         *bytes += entry.bytes_to_copy;
-        if matches!(
-            entry.state.as_str(),
-            "lost" | "refused" | "remove" | "pending"
-        ) {
-            let known = known.holds_refusal(entry, &resolved.findings);
-            let known = if known { " (acknowledged)" } else { "" };
-            let line = format!("{}: {}: {}{known}", entry.state, entry.name, entry.detail);
-            lines.push(line);
-        }
     }
+    lines.extend(planned::lines(&resolved.entries, all, |entry| {
+        known.holds_refusal(entry, &resolved.findings)
+    }));
     let mut table = Table::new(&["PROJECT", "STATE", ">ENTRIES", ">TO COPY"]);
     for (project, states) in projects {
         for (state, (count, bytes)) in states {
@@ -254,12 +264,16 @@ pub(crate) fn text(resolved: &Resolved, digest: &Digest, known: &Known) -> Strin
     }
     let summary = &resolved.summary;
     lines.push(format!(
-        "plan {digest}\n{} to set, {} unchanged, {} to remove, {}, {} lost, {} to copy",
+        "plan {digest}\n{} to set, {} unchanged, {} to remove, {}, {} lost, {}{} to copy",
         summary.set,
         summary.unchanged,
         summary.removed,
         operation::refused(summary.refused, acknowledged(resolved, known)),
         summary.lost,
+        match summary.failed {
+            0 => String::new(),
+            failed => format!("{failed} failed, "),
+        },
         output::bytes(summary.bytes_to_copy)
     ));
     lines.join("\n")

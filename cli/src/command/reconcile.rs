@@ -108,7 +108,7 @@ async fn one_of_many(
 }
 
 fn read(args: &ReconcileArgs) -> Result<(Tree, Known), Failure> {
-    let tree = manifests::read(&args.dir)?;
+    let tree = manifests::only(manifests::read(&args.dir)?, &args.only.projects)?;
     let known = Known::read(args.known.acknowledged.as_deref(), &args.dir)?;
     Ok((tree, known))
 }

@@ -6,7 +6,7 @@ use landfall_proto::v1::{self, promotion_client::PromotionClient};
 use super::{
     findings::Known,
     operation::{self, Telling},
-    promote::{collect, show, verdict},
+    promote::{Shown, collect, show, verdict},
 };
 use crate::{
     args::RevertArgs,
@@ -31,19 +31,17 @@ pub(crate) async fn run(args: RevertArgs) -> Result<Verdict, Failure> {
     let resolved = collect(events, coordinator).await?;
     let digest = Digest::try_from_slice(&resolved.summary.plan)
         .map_err(|error| Failure::failed("the coordinator's plan has no digest", &error))?;
-    show(&resolved, &digest, &Known::default(), args.json)?;
+    let shown = Shown {
+        json: args.json,
+        all: args.verbose,
+    };
+    show(&resolved, &digest, &Known::default(), shown)?;
     let Some(confirm) = &args.confirm else {
         if !args.json {
-            let only = match project.as_str() {
-                "" => String::new(),
-                project => format!(" --project {project}"),
-            };
-            output::line(format!(
-                "\nnothing was changed; to execute this plan: landfall revert {}{only} --confirm={digest}",
-                args.revision
-            ))?;
+            output::line(operation::how_to_confirm(&digest))?;
         }
-        return Ok(verdict(resolved.summary.lost + resolved.summary.refused));
+        let summary = &resolved.summary;
+        return Ok(verdict(summary.lost + summary.refused + summary.failed));
     };
     operation::check_confirmed(confirm, &digest)?;
     let back = format!("revert to revision {}", args.revision);
@@ -56,7 +54,7 @@ pub(crate) async fn run(args: RevertArgs) -> Result<Verdict, Failure> {
         source: String::new(),
         gate: None,
     };
-    let done =
-        operation::execute(&mut client, coordinator, request, Telling::of(args.json), 0).await?;
+    let telling = Telling::of(args.json, &resolved.entries);
+    let done = operation::execute(&mut client, coordinator, request, telling, 0).await?;
     Ok(verdict(done.lost + done.refused + done.failed))
 }

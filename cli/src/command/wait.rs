@@ -50,7 +50,9 @@ pub(crate) async fn run(args: WaitArgs) -> Result<Verdict, Failure> {
         let (ready, trouble) = match status::fetch(&args.coordinator.coordinator).await {
             Ok(status) => (Ready::count(&status, args.revision), None),
             Err(Failure::Failed(why)) => (Ready::default(), Some(why)),
-            Err(failure @ (Failure::Usage(_) | Failure::Interrupted(_))) => return Err(failure),
+            Err(failure @ (Failure::Usage(_) | Failure::Interrupted(_) | Failure::Unread)) => {
+                return Err(failure);
+            }
         };
         let now = SystemClock.now();
         progress.set(ready.ready, ready.active, now);

@@ -22,9 +22,11 @@ impl Table {
         }
     }
 
-    /// Adds a row.
+    /// Adds a row; each cell is put on one line.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        let cells = cells.into_iter();
+        self.rows
+            .push(cells.map(|cell| super::plain(&cell)).collect());
     }
 
     /// The table as text, without a newline at its end.

@@ -481,10 +481,14 @@ fn event_to_wire(event: Event) -> v1::PlanEvent {
             state: entry.state.to_owned(),
             detail: entry.detail,
             bytes_to_copy: entry.bytes_to_copy,
-            unread: entry.unread,
             line: entry.at.as_ref().map_or(0, |at| at.line),
             column: entry.at.as_ref().map_or(0, |at| at.column),
             file: entry.at.map(|at| at.file.to_string()).unwrap_or_default(),
+            replaces: entry
+                .replaces
+                .as_ref()
+                .map(model::digest_to_wire)
+                .unwrap_or_default(),
         }),
         Event::Summary(summary) => plan_event::Kind::Summary(summary_to_wire(&summary)),
     };
@@ -501,6 +505,7 @@ fn summary_to_wire(summary: &Summary) -> v1::PlanSummary {
         refused: summary.refused,
         removed: summary.removed,
         lost: summary.lost,
+        failed: summary.failed,
         bytes_to_copy: summary.bytes_to_copy,
     }
 }

@@ -95,14 +95,15 @@ pub(crate) struct Planned {
     pub(crate) name: Name,
     pub(crate) digest: Digest,
     pub(crate) project: String,
-    /// `present`, `to-copy`, `lost`, `refused`, `remove` or `pending`.
+    /// `present`, `to-copy`, `lost`, `refused`, `remove`, `pending`, or `failed`:
+    /// staging could not be read.
     pub(crate) state: &'static str,
     pub(crate) detail: String,
     pub(crate) bytes_to_copy: u64,
-    /// Refused only because staging could not be read.
-    pub(crate) unread: bool,
     /// Where a manifest asks for it, if one does.
     pub(crate) at: Option<Position>,
+    /// What the name means now, if that is another object.
+    pub(crate) replaces: Option<Digest>,
 }
 
 /// The plan in figures.
@@ -118,6 +119,8 @@ pub(crate) struct Summary {
     pub(crate) refused: u64,
     pub(crate) removed: u64,
     pub(crate) lost: u64,
+    /// Names that could not be looked up in staging.
+    pub(crate) failed: u64,
     pub(crate) bytes_to_copy: u64,
 }
 
@@ -240,7 +243,7 @@ impl Planner {
                 state: "pending",
                 detail: detail.clone(),
                 bytes_to_copy: 0,
-                unread: false,
+                replaces: None,
             }));
         }
         Ok(planned)
@@ -271,6 +274,7 @@ impl Planner {
             refused: 0,
             removed: 0,
             lost: 0,
+            failed: 0,
             bytes_to_copy: 0,
         };
         for planned in planned(&resolution).chain(told.waiting) {
@@ -445,14 +449,18 @@ fn planned(resolution: &Resolution) -> impl Iterator<Item = Planned> {
         name: entry.asked.name.clone(),
         digest: entry.asked.digest,
         project: entry.asked.project.clone(),
-        state: entry.state.code(),
+        state: if resolution.unread.contains(&number) {
+            "failed"
+        } else {
+            entry.state.code()
+        },
         detail: match &entry.state {
             EntryState::Present | EntryState::ToCopy => String::new(),
             EntryState::Lost(why) | EntryState::Refused(why) => why.clone(),
         },
         bytes_to_copy: entry.bytes_to_copy,
-        unread: resolution.unread.contains(&number),
         at: Some(entry.asked.at.clone()),
+        replaces: entry.replaces,
     });
     let removed = resolution.plan.removed.iter().map(|removal| Planned {
         name: removal.name.clone(),
@@ -461,8 +469,8 @@ fn planned(resolution: &Resolution) -> impl Iterator<Item = Planned> {
         state: "remove",
         detail: String::new(),
         bytes_to_copy: 0,
-        unread: false,
         at: None,
+        replaces: None,
     });
     set.chain(removed)
 }
@@ -472,6 +480,7 @@ impl Summary {
         match planned.state {
             "lost" => self.lost += 1,
             "refused" => self.refused += 1,
+            "failed" => self.failed += 1,
             "remove" => self.removed += 1,
             "pending" => {}
             _ => self.set += 1,

@@ -375,7 +375,7 @@ impl Resolver {
 
     async fn look_for_file(&self, asked: &Asked, staged: &FileStaged) -> Found {
         match read_again(|| staged.base.size(&staged.key)).await {
-            Ok(None) => Found::Lost(not_there(asked, &staged.host_name)),
+            Ok(None) => Found::Lost(not_there(asked, &staged.base.location(&staged.key))),
             Ok(Some(size)) if size > self.limits.object_bytes => Found::Refused(format!(
                 "{} has {size} bytes; at most {} are promoted",
                 asked.source, self.limits.object_bytes
@@ -417,7 +417,10 @@ impl Resolver {
             Err(ClosureError::RootMissing(_)) => {
                 return Ok(match self.held_closure(&asked.digest).await? {
                     Some(closure) => Found::whole(closure),
-                    None => Found::Lost(not_there(asked, &source.host_name)),
+                    None => {
+                        let place = format!("{}/{}", source.host_name, source.repository);
+                        Found::Lost(not_there(asked, &place))
+                    }
                 });
             }
             Err(error) => Err(Reading::from(error)),
@@ -581,8 +584,8 @@ fn at_host(host: &str, why: String) -> String {
     }
 }
 
-fn not_there(asked: &Asked, host: &str) -> String {
-    format!("{} is not there at {host}", asked.source)
+fn not_there(asked: &Asked, place: &str) -> String {
+    format!("{} is not there at {place}", asked.source)
 }
 
 impl Found {

@@ -188,7 +188,8 @@ async fn whatever_a_host_drips_is_given_up_and_holds_up_nobody_else() {
         let planned = tokio::time::timeout(Duration::from_secs(30), planning).await;
         let planned = planned.expect("a drip is given up");
         let unread = code == 200;
-        assert_eq!(planned.entries[0].unread, unread, "{planned:?}");
+        let is_failed = planned.entries[0].state == "failed";
+        assert_eq!(is_failed, unread, "{planned:?}");
         coordinator.stop().await;
         host.stop();
     }
@@ -230,9 +231,13 @@ async fn what_takes_too_long_fails_and_what_was_read_by_then_does_not() {
         let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
         assert_eq!(
             planned.states(),
-            [("kops/app:v1", "to-copy"), ("slow/app:v1", "refused")]
+            [("kops/app:v1", "to-copy"), ("slow/app:v1", "failed")]
         );
-        let slow = planned.entries.iter().find(|entry| entry.unread).unwrap();
+        let slow = planned
+            .entries
+            .iter()
+            .find(|entry| entry.state == "failed")
+            .unwrap();
         assert!(slow.detail.contains(why), "{}", slow.detail);
         let ended = coordinator.promote(&planned).await;
         assert_eq!(

@@ -97,13 +97,9 @@ impl Round {
     /// What was planned and not executed.
     fn planned(resolved: &Resolved) -> Self {
         let summary = &resolved.summary;
-        let unread = resolved.entries.iter().filter(|entry| entry.unread);
-        let failed = unread.count() as u64;
         let amiss = resolved.entries.iter().filter_map(|entry| {
-            let outcome = match entry.state.as_str() {
-                "refused" if entry.unread => "failed",
-                state @ ("lost" | "refused") => state,
-                _ => return None,
+            let outcome @ ("lost" | "refused" | "failed") = entry.state.as_str() else {
+                return None;
             };
             Some(Amiss {
                 name: entry.name.clone(),
@@ -114,8 +110,8 @@ impl Round {
         Self {
             present: summary.unchanged,
             lost: summary.lost,
-            refused: summary.refused.saturating_sub(failed),
-            failed,
+            refused: summary.refused,
+            failed: summary.failed,
             amiss: amiss.collect(),
             ..Self::default()
         }
@@ -207,11 +203,10 @@ pub(super) async fn look(
 mod tests {
     use super::*;
 
-    fn entry(state: &str, unread: bool) -> v1::PlannedEntry {
+    fn entry(state: &str) -> v1::PlannedEntry {
         v1::PlannedEntry {
-            name: format!("{state}:{unread}"),
+            name: state.to_owned(),
             state: state.to_owned(),
-            unread,
             ..v1::PlannedEntry::default()
         }
     }
@@ -219,13 +214,10 @@ mod tests {
     #[test]
     fn a_staging_that_cannot_be_read_is_a_failure_and_no_refusal() {
         let resolved = Resolved {
-            entries: vec![
-                entry("refused", true),
-                entry("refused", false),
-                entry("lost", false),
-            ],
+            entries: vec![entry("failed"), entry("refused"), entry("lost")],
             summary: v1::PlanSummary {
-                refused: 2,
+                refused: 1,
+                failed: 1,
                 lost: 1,
                 unchanged: 7,
                 ..v1::PlanSummary::default()

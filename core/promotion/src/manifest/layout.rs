@@ -66,6 +66,14 @@ pub fn single(relative_path: &str) -> Option<&str> {
     is_name.then_some(project)
 }
 
+/// The project of a file of a tree, or `None` if it is no manifest.
+#[must_use]
+pub fn project(relative_path: &str) -> Option<&str> {
+    place(relative_path)
+        .map(|place| place.project)
+        .or_else(|| single(relative_path))
+}
+
 /// A manifest's root, project and role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place<'a> {
@@ -128,6 +136,18 @@ mod tests {
         let found = place(path).map(|place| (place.root, place.project, place.role));
         assert_eq!(found, expected, "{path}");
         assert_eq!(wanted(path), expected.map(|(_, _, role)| role), "{path}");
+    }
+
+    #[test]
+    fn a_manifest_says_by_its_path_whose_it_is() {
+        for (path, owner) in [
+            ("a/images/kops/images.yaml", Some("kops")),
+            ("manifests/etcd/v1/new.yaml", Some("etcd")),
+            ("kops.yaml", Some("kops")),
+            ("a/README.md", None),
+        ] {
+            assert_eq!(project(path), owner, "{path}");
+        }
     }
 
     #[test]

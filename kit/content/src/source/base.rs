@@ -94,6 +94,12 @@ impl FileBase {
         Ok(self)
     }
 
+    /// Where a key is, for messages: without secrets.
+    #[must_use]
+    pub fn location(&self, key: &str) -> String {
+        format!("{}/{key}", self.name)
+    }
+
     /// The file `key`, a relative path.
     ///
     /// # Errors
