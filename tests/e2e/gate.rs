@@ -7,12 +7,14 @@ use std::{
 };
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::support::{
     cluster::{Cluster, Setup},
     content::PROJECT,
     eventually, finish,
     http::get,
+    peers::{Registry, curl_status},
     staging::{Staging, digest as staging_digest},
     stdout,
 };
@@ -288,4 +290,32 @@ fn when_the_time_is_over_names_are_held_or_dropped_and_a_person_may_decide() {
     assert_eq!((code, &done["gate"]), (Some(1), &"given-up".into()));
     assert!(events(&cluster).contains("given up by loopback: wrong build"));
     assert_eq!(cluster.status()["pending_names"], 0);
+}
+
+#[test]
+fn a_registry_that_anybody_may_pull_from_shows_the_tag_when_the_gate_opens() {
+    let scratch = TempDir::new().unwrap();
+    let origin = Registry::start(&scratch.path().join("origin"));
+    let staging = Staging::start();
+    let mut cluster = Cluster::start(Setup {
+        registry: Some(staging.host()),
+        mirrors: Some(1),
+        origin_store: Some(format!("oci+http://{}/published", origin.host)),
+        ..Setup::default()
+    });
+    cluster.agents[0].kill_9();
+    let image = staging.image(&format!("{PROJECT}/tool"), 2, &[50_000]);
+    let image = staging_digest(&image);
+    cluster.manifests.image("tool", &image, "v1");
+    let mut client = promote(&cluster, &["--gate", "100%"]);
+    wait_gate(&cluster, "it waits", |gate| gate["gate"]["names"] == 1);
+    let tag = format!("http://{}/v2/published/test/tool/manifests/v1", origin.host);
+    let accept = "Accept: application/vnd.oci.image.manifest.v1+json";
+    assert_eq!(curl_status(&tag, &[accept]), Ok(404));
+
+    // The mirror is filled from there, by digest.
+    cluster.agents[0] = cluster.again("agent", "aws-east");
+    let (code, done) = ended(&cluster, &mut client);
+    assert_eq!((code, &done["gate"]), (Some(0), &"opened".into()), "{done}");
+    assert_eq!(curl_status(&tag, &[accept]), Ok(200));
 }
