@@ -93,6 +93,7 @@ fn manifest(path: &str, input: &[u8], others: &[(&str, &str)]) -> String {
     };
     let mut tree = Tree {
         files: vec![file(path, &input)],
+        ..Tree::default()
     };
     tree.files
         .extend(others.iter().map(|(path, text)| file(path, text)));

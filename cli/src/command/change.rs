@@ -40,31 +40,7 @@ pub(crate) fn since(dir: &Path, base: &str) -> Result<Vec<Change>, Failure> {
     let fork = git
         .line(&["merge-base", &base, "HEAD"], MAX_LIST)
         .unwrap_or(base);
-    let differing = [
-        "diff",
-        "--name-only",
-        "--no-renames",
-        "--relative",
-        "-z",
-        &fork,
-        "--",
-        ".",
-    ];
-    let untracked = [
-        "ls-files",
-        "--others",
-        "--exclude-standard",
-        "-z",
-        "--",
-        ".",
-    ];
-    let mut paths = Vec::new();
-    for arguments in [&differing[..], &untracked[..]] {
-        let list = git.run(arguments, MAX_LIST)?;
-        let names = list.split(|byte| *byte == 0);
-        paths.extend(names.map(|name| String::from_utf8_lossy(name).into_owned()));
-    }
-    paths.retain(|path| layout::wanted(path).is_some());
+    let mut paths = git.differing(&fork, &["--exclude-standard"])?;
     paths.sort();
     paths.dedup();
     let changes = paths.into_iter().map(|path| {
@@ -104,11 +80,45 @@ pub(crate) fn path_in_checkout(dir: &Path) -> Option<String> {
     git.line(&["rev-parse", "--show-prefix"], MAX_LIST).ok()
 }
 
+/// Whether manifests below `dir` are not as in the commit that is checked out,
+/// also such that git is told to ignore.
+pub(crate) fn is_dirty(dir: &Path) -> bool {
+    let git = Git { dir };
+    git.differing("HEAD", &[])
+        .is_ok_and(|paths| !paths.is_empty())
+}
+
 struct Git<'a> {
     dir: &'a Path,
 }
 
 impl Git<'_> {
+    /// The manifests that are not as in a commit; `exclude` is which of those that
+    /// git does not know are left out.
+    fn differing(&self, commit: &str, exclude: &[&str]) -> Result<Vec<String>, Failure> {
+        let differing = [
+            "diff",
+            "--name-only",
+            "--no-renames",
+            "--relative",
+            "-z",
+            commit,
+            "--",
+            ".",
+        ];
+        let mut untracked = vec!["ls-files", "--others"];
+        untracked.extend(exclude);
+        untracked.extend(["-z", "--", "."]);
+        let mut paths = Vec::new();
+        for arguments in [&differing[..], &untracked] {
+            let list = self.run(arguments, MAX_LIST)?;
+            let names = list.split(|byte| *byte == 0);
+            paths.extend(names.map(|name| String::from_utf8_lossy(name).into_owned()));
+        }
+        paths.retain(|path| layout::wanted(path).is_some());
+        Ok(paths)
+    }
+
     fn line(&self, arguments: &[&str], limit: u64) -> Result<String, Failure> {
         let output = self.run(arguments, limit)?;
         Ok(String::from_utf8_lossy(&output).trim_end().to_owned())
@@ -206,6 +216,13 @@ mod tests {
         assert_eq!(changes[0].before.as_deref(), Some("[]\n"));
         assert_eq!(changes[0].after.as_deref(), Some("- name: a\n"));
         assert_eq!(changes[1].before, None);
+        assert!(is_dirty(&top.join("r")), "a new one");
+        assert!(!is_dirty(&top.join("other")), "a README elsewhere");
+        write(top, ".gitignore", "*.yaml\n");
+        assert!(
+            is_dirty(&top.join("r")),
+            "an ignored one is read all the same"
+        );
         assert_eq!(path_in_checkout(&top.join("r")).as_deref(), Some("r/"));
 
         for unknown in ["nothing", "--help", ""] {

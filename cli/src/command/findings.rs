@@ -213,6 +213,7 @@ mod tests {
         });
         let tree = Tree {
             files: files.collect(),
+            ..Tree::default()
         };
         parse(&tree).findings.remove(0)
     }

@@ -34,6 +34,8 @@ struct Plan {
     /// Of these, what is refused for findings that are acknowledged.
     acknowledged: u64,
     removed: u64,
+    /// Entries and tags that are left out because of a finding.
+    quarantined: u64,
     /// Not known without reading staging.
     bytes_to_copy: Option<u64>,
     findings: Vec<FindingJson>,
@@ -95,6 +97,7 @@ fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failur
         failed: None,
         acknowledged: planned.refused.len() as u64 - refused,
         removed: planned.removed.len() as u64,
+        quarantined: parsed.stats.quarantined,
         bytes_to_copy: None,
         findings: planned
             .findings
@@ -116,7 +119,10 @@ fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failur
         .map(|finding| {
             format!(
                 "{}\n",
-                known.draw(finding, known.leave_failing(finding, false))
+                known.draw(
+                    &manifests::shown(&args.dir, finding),
+                    known.leave_failing(finding, false)
+                )
             )
         })
         .collect();
@@ -124,12 +130,13 @@ fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failur
         lines.push(format!("refused: {}: {why}", asked.name));
     }
     lines.push(format!(
-        "plan {} (offline, against an empty catalog)\n{} projects, {} entries: {} to set, {} refused, {} findings; {} destination edges",
+        "plan {} (offline, against an empty catalog)\n{} projects, {} entries: {} to set, {} refused, {} quarantined, {} findings; {} destination edges",
         plan.plan,
         plan.projects,
         plan.entries,
         plan.set,
         plan.refused,
+        plan.quarantined,
         plan.findings.len(),
         planned.destination_edges,
     ));
@@ -178,6 +185,7 @@ async fn against(
         failed: Some(summary.failed),
         acknowledged,
         removed: summary.removed,
+        quarantined: summary.quarantined,
         bytes_to_copy: Some(summary.bytes_to_copy),
         findings: findings
             .iter()

@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 
 use futures::StreamExt;
 use landfall_catalog::Digest;
-use landfall_promotion::Tree;
+use landfall_promotion::{Tree, plain};
 use landfall_proto::v1::{self, plan_event, plan_request, promotion_client::PromotionClient};
 use landfall_runtime::{Clock, SystemClock};
 use serde_json::json;
 
 use super::{
+    change,
     findings::Known,
     manifests,
     operation::{self, Telling},
@@ -102,7 +103,8 @@ pub(crate) fn show(
             "set": resolved.summary.set, "unchanged": resolved.summary.unchanged,
             "refused": resolved.summary.refused, "acknowledged": acknowledged(resolved, known),
             "removed": resolved.summary.removed,
-            "lost": resolved.summary.lost, "failed": resolved.summary.failed, "bytes_to_copy": resolved.summary.bytes_to_copy,
+            "lost": resolved.summary.lost, "failed": resolved.summary.failed, "quarantined": resolved.summary.quarantined,
+            "bytes_to_copy": resolved.summary.bytes_to_copy,
             "findings": resolved.findings.iter().map(|finding| known.json_remote(finding)).collect::<Vec<_>>()}))?;
     } else {
         output::line(text(resolved, digest, known, shown.all))?;
@@ -139,6 +141,14 @@ pub(crate) fn upload(tree: Tree, options: v1::PlanOptions) -> Vec<v1::PlanReques
     let mut requests = vec![v1::PlanRequest {
         kind: Some(plan_request::Kind::Options(options)),
     }];
+    requests.extend(tree.unreadable.into_iter().map(|file| v1::PlanRequest {
+        kind: Some(plan_request::Kind::Unreadable(v1::UnreadableFile {
+            path: file.path,
+            line: file.line,
+            column: file.column,
+            why: file.why,
+        })),
+    }));
     for file in tree.files {
         let bytes = bytes::Bytes::from(file.text);
         let mut at = 0;
@@ -205,8 +215,21 @@ pub(crate) async fn collect(
     Ok(resolved)
 }
 
-/// The commit that the manifests are at, if they are in a git checkout.
+/// The commit that the manifests are at, if they are in a git checkout; ending in
+/// `-dirty` if they are not as they are in that commit, which is said.
 pub(crate) fn commit_id(dir: &Path) -> String {
+    let commit = head(dir);
+    if commit.is_empty() || !change::is_dirty(dir) {
+        return commit;
+    }
+    output::note(format!(
+        "note: the manifests below {} are not as in commit {commit}; the source is {commit}-dirty",
+        dir.display()
+    ));
+    commit + "-dirty"
+}
+
+fn head(dir: &Path) -> String {
     Command::new("git")
         .arg("-C")
         .arg(dir)
@@ -264,7 +287,7 @@ pub(crate) fn text(resolved: &Resolved, digest: &Digest, known: &Known, all: boo
     }
     let summary = &resolved.summary;
     lines.push(format!(
-        "plan {digest}\n{} to set, {} unchanged, {} to remove, {}, {} lost, {}{} to copy",
+        "plan {digest}\n{} to set, {} unchanged, {} to remove, {}, {} lost, {}{} quarantined, {} to copy",
         summary.set,
         summary.unchanged,
         summary.removed,
@@ -274,6 +297,7 @@ pub(crate) fn text(resolved: &Resolved, digest: &Digest, known: &Known, all: boo
             0 => String::new(),
             failed => format!("{failed} failed, "),
         },
+        summary.quarantined,
         output::bytes(summary.bytes_to_copy)
     ));
     lines.join("\n")

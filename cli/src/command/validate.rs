@@ -37,6 +37,7 @@ pub(crate) fn run(args: ValidateArgs) -> Result<Verdict, Failure> {
         findings: &findings,
         known: &known,
         lenient: args.lenient,
+        dir: &args.dir,
     };
     if let Some(file) = &args.sarif {
         report.sarif(file, &args.dir)?;
@@ -74,6 +75,8 @@ struct Report<'a> {
     findings: &'a [Finding],
     known: &'a Known,
     lenient: bool,
+    /// What was validated.
+    dir: &'a Path,
 }
 
 impl Report<'_> {
@@ -132,7 +135,8 @@ impl Report<'_> {
     fn text(&self) -> Result<(), Failure> {
         for finding in self.findings {
             if finding.severity != Severity::Info {
-                let drawn = self.known.draw(finding, self.fails(finding));
+                let shown = manifests::shown(self.dir, finding);
+                let drawn = self.known.draw(&shown, self.fails(finding));
                 output::line(format!("{drawn}\n"))?;
             }
         }
@@ -140,7 +144,7 @@ impl Report<'_> {
         let of = |severity| self.count(|finding| finding.severity == severity);
         let verdict = match (self.failing(), self.lenient) {
             (0, _) => "good".to_owned(),
-            (failing, true) => format!("{failing} of them quarantined"),
+            (failing, true) => format!("{failing} of them leave something out"),
             (failing, false) => format!("refused because of {failing} of them"),
         };
         let acknowledged = match self.acknowledged() {
@@ -148,7 +152,7 @@ impl Report<'_> {
             count => format!(", {count} of them acknowledged"),
         };
         output::line(format!(
-            "{} projects, {} digest rows, {} tags, {} files: {} errors, {} warnings, {} notes{acknowledged}; {verdict}",
+            "{} projects, {} digest rows, {} tags, {} files: {} errors, {} warnings, {} notes{acknowledged}, {} quarantined; {verdict}",
             stats.projects,
             stats.digest_rows,
             stats.tags,
@@ -156,6 +160,7 @@ impl Report<'_> {
             of(Severity::Error),
             of(Severity::Warning),
             of(Severity::Note),
+            stats.quarantined,
         ))?;
         Ok(())
     }

@@ -126,6 +126,7 @@ mod tests {
                     "registries:\n- name: gcr.io/q\n  src: true\n- name: eu.example/q\n",
                 ),
             ],
+            ..Tree::default()
         };
         parse(&tree).findings
     }

@@ -507,6 +507,7 @@ fn summary_to_wire(summary: &Summary) -> v1::PlanSummary {
         lost: summary.lost,
         failed: summary.failed,
         bytes_to_copy: summary.bytes_to_copy,
+        quarantined: summary.quarantined,
     }
 }
 

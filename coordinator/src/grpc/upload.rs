@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use landfall_promotion::{SourceFile, Tree};
+use landfall_promotion::{SourceFile, Tree, Unreadable};
 use landfall_proto::status::{Classify, Fault};
 use landfall_proto::v1::{PlanOptions, PlanRequest, plan_request::Kind};
 use tonic::{Status, Streaming};
@@ -90,6 +90,7 @@ struct Upload {
     seen: BTreeSet<String>,
     open: Option<(String, Vec<u8>)>,
     files: Vec<SourceFile>,
+    unreadable: Vec<Unreadable>,
 }
 
 impl Upload {
@@ -102,6 +103,7 @@ impl Upload {
             seen: BTreeSet::new(),
             open: None,
             files: Vec::new(),
+            unreadable: Vec::new(),
         }
     }
 
@@ -132,22 +134,44 @@ impl Upload {
                     bytes.extend_from_slice(&chunk.data);
                 }
             }
+            Kind::Unreadable(file) => {
+                if self.options.is_none() {
+                    return Err(UploadError::OptionsFirst);
+                }
+                self.bytes += file.path.len() + file.why.len();
+                if self.bytes > self.max_bytes {
+                    return Err(UploadError::TooLarge(self.max_bytes));
+                }
+                self.close()?;
+                self.expect(&file.path)?;
+                self.unreadable.push(Unreadable {
+                    path: file.path,
+                    line: file.line.max(1),
+                    column: file.column.max(1),
+                    why: file.why,
+                });
+            }
         }
         Ok(())
     }
 
     fn begin(&mut self, path: String) -> Result<(), UploadError> {
         self.close()?;
-        if !is_plain(&path) {
+        self.expect(&path)?;
+        self.open = Some((path, Vec::new()));
+        Ok(())
+    }
+
+    fn expect(&mut self, path: &str) -> Result<(), UploadError> {
+        if !is_plain(path) {
             return Err(UploadError::Path(path.chars().take(100).collect()));
         }
         if self.seen.len() >= self.max_files {
             return Err(UploadError::TooMany(self.max_files));
         }
-        if !self.seen.insert(path.clone()) {
-            return Err(UploadError::Twice(path));
+        if !self.seen.insert(path.to_owned()) {
+            return Err(UploadError::Twice(path.to_owned()));
         }
-        self.open = Some((path, Vec::new()));
         Ok(())
     }
 
@@ -167,7 +191,11 @@ impl Upload {
     fn finish(mut self) -> Result<(PlanOptions, Tree), UploadError> {
         self.close()?;
         let options = self.options.ok_or(UploadError::OptionsFirst)?;
-        Ok((options, Tree { files: self.files }))
+        let tree = Tree {
+            files: self.files,
+            unreadable: self.unreadable,
+        };
+        Ok((options, tree))
     }
 }
 
@@ -224,6 +252,23 @@ mod tests {
             .map(|file| (file.path.as_str(), file.text.as_str()))
             .collect();
         assert_eq!(files, [("a/b.yaml", "caf\u{e9}"), ("c.yaml", "")]);
+    }
+
+    #[test]
+    fn what_the_sender_cannot_read_arrives_with_its_place() {
+        let unreadable = |path: &str| PlanRequest {
+            kind: Some(Kind::Unreadable(landfall_proto::v1::UnreadableFile {
+                path: path.into(),
+                line: 2,
+                column: 0,
+                why: "why".into(),
+            })),
+        };
+        let tree = upload(vec![options(), chunk("a", b"x"), unreadable("b")]).unwrap();
+        assert_eq!(tree.files.len(), 1);
+        assert_eq!((tree.unreadable[0].line, tree.unreadable[0].column), (2, 1));
+        let refused = upload(vec![options(), unreadable("../b")]).unwrap_err();
+        assert_eq!(refused, UploadError::Path("../b".into()));
     }
 
     #[test]

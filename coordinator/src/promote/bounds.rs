@@ -239,7 +239,7 @@ mod tests {
             if !root.is_dir() {
                 continue;
             }
-            let mut tree = landfall_promotion::Tree { files: Vec::new() };
+            let mut tree = landfall_promotion::Tree::default();
             read(&root, &root, &mut tree);
             let parsed = landfall_promotion::parse(&tree);
             let halves: Vec<_> = parsed.projects.iter().map(half_of).collect();

@@ -122,6 +122,8 @@ pub(crate) struct Summary {
     /// Names that could not be looked up in staging.
     pub(crate) failed: u64,
     pub(crate) bytes_to_copy: u64,
+    /// Entries and tags that are left out because of a finding.
+    pub(crate) quarantined: u64,
 }
 
 /// What a plan says of what is not in its entries.
@@ -132,6 +134,7 @@ pub(super) struct Told {
     /// What waits is among it.
     pub(super) unchanged: u64,
     pub(super) waiting: Vec<Planned>,
+    pub(super) quarantined: u64,
 }
 
 /// Makes plans; cheap to clone.
@@ -170,6 +173,7 @@ impl Planner {
             plan,
             refused,
             halves,
+            quarantined,
         } = drafted;
         for finding in &plan.findings {
             tell(&events, Event::Finding(finding.clone())).await?;
@@ -205,6 +209,7 @@ impl Planner {
             entries: entries as u64,
             unchanged: (unchanged.len() + waiting.len()) as u64,
             waiting,
+            quarantined,
         };
         self.conclude(resolution, told, halves, events, slot).await
     }
@@ -276,6 +281,7 @@ impl Planner {
             lost: 0,
             failed: 0,
             bytes_to_copy: 0,
+            quarantined: told.quarantined,
         };
         for planned in planned(&resolution).chain(told.waiting) {
             summary.count(&planned);
@@ -314,6 +320,8 @@ struct Drafted {
     /// What is asked for by projects whose sensitive half is not the registered one.
     refused: Vec<(Asked, String)>,
     halves: Vec<Half>,
+    /// Entries and tags of any project that are left out because of a finding.
+    quarantined: u64,
 }
 
 /// Plans the projects whose sensitive half is the registered one or not
@@ -372,6 +380,7 @@ fn draft(
         plan,
         refused: refused.collect(),
         halves,
+        quarantined: own.stats.quarantined,
     }
 }
 

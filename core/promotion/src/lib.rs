@@ -47,7 +47,7 @@ pub use finding::{Finding, MAX_FINDINGS_PER_FILE, Position, Severity, plain, wit
 pub use manifest::layout;
 pub use mutable::{MutableNames, cosign_subject, is_referrers_tag};
 pub use outcome::{Outcome, Tally};
-pub use parse::{Figures, Parsed, SourceFile, Tree, parse};
+pub use parse::{Figures, Parsed, SourceFile, Tree, Unreadable, parse};
 pub use plan::{Neighbour, Plan, PlanOptions, plan};
 pub use production::{
     MAX_PUBLIC_PREFIXES, ProductionRule, PublicPlace, public_place, public_prefixes,

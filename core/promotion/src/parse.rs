@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::conflict;
-use crate::finding::{Finding, Reporter, Source, Spot};
+use crate::finding::{Finding, Reporter, Source, Spot, quoted};
 use crate::manifest::files::{Files, read_files, read_filestores};
 use crate::manifest::half::Half;
 use crate::manifest::images::{Images, read_images, read_registries, read_single};
-use crate::manifest::layout::{FileRole, place, single};
+use crate::manifest::layout::{FileRole, place, project_below, single, wanted};
 use crate::project::{Kind, Project};
 use crate::rules::{self, Rule};
 
@@ -26,6 +26,22 @@ pub struct SourceFile {
 pub struct Tree {
     /// The files, in any order.
     pub files: Vec<SourceFile>,
+    /// What is in the place of a manifest, or of a folder of them, and cannot be
+    /// read. It makes its project doubtful, and nobody else's.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// Something in the place of manifests that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Path of the file or folder, as in [`SourceFile`].
+    pub path: String,
+    /// Line of what cannot be read, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+    /// Why.
+    pub why: String,
 }
 
 /// How much a tree holds, sound or not.
@@ -93,6 +109,9 @@ pub fn parse(tree: &Tree) -> Parsed {
     {
         parse.single(project, file);
     }
+    for item in &tree.unreadable {
+        parse.cannot_read(item);
+    }
     for ((_, project), group) in groups(tree) {
         parse.images_of(project, &group);
         parse.files_of(project, &group);
@@ -136,11 +155,44 @@ struct Parse {
     left_out: Vec<(String, Kind)>,
     /// Where each project of a kind was first seen.
     seen: HashMap<(String, Kind), String>,
+    /// How much of each project cannot be read.
+    unreadable: HashMap<String, u64>,
     reporter: Reporter,
     figures: Figures,
 }
 
 impl Parse {
+    fn cannot_read(&mut self, item: &Unreadable) {
+        let project = project_below(&item.path);
+        let images = item.path.split('/').any(|segment| segment == "images")
+            || wanted(&item.path) == Some(FileRole::Registries);
+        let kind = if images { Kind::Images } else { Kind::Files };
+        let owner = owner(project.unwrap_or_default(), kind);
+        let source = Source::new(&item.path, "", owner);
+        let spot = Spot {
+            line: item.line,
+            column: item.column,
+        };
+        let message = format!("{} cannot be read: {}", quoted(&item.path), item.why);
+        let about = [source.path_below_root(), &item.why];
+        let rule = &rules::UNREADABLE;
+        self.reporter.report(&source, spot, rule, message, &about);
+        self.figures.quarantined += 1;
+        match project {
+            Some(project) => *self.unreadable.entry(project.to_owned()).or_default() += 1,
+            // Whatever projects are in there.
+            None => {
+                for kind in [Kind::Images, Kind::Files] {
+                    self.left_out.push((item.path.clone(), kind));
+                }
+            }
+        }
+    }
+
+    fn unreadable(&self, project: &str) -> u64 {
+        self.unreadable.get(project).copied().unwrap_or_default()
+    }
+
     fn images_of(&mut self, project: &str, group: &Group<'_>) {
         let source = |file| source(file, project, Kind::Images);
         match (group.registries, group.images) {
@@ -149,8 +201,10 @@ impl Parse {
                 let registries = source(registries);
                 self.count(1);
                 read_registries(&registries, &mut self.reporter);
-                let message = format!("project {project} has no images.yaml");
-                self.lonely(&registries, &rules::MISSING_IMAGES, message, &[]);
+                if self.unreadable(project) == 0 {
+                    let message = format!("project {project} has no images.yaml");
+                    self.lonely(&registries, &rules::MISSING_IMAGES, message, &[]);
+                }
                 self.leave_out(project, Kind::Images, 0);
             }
             (None, Some(images)) => {
@@ -158,13 +212,11 @@ impl Parse {
                 self.count(1);
                 let read = read_images(&images, &mut self.reporter, &mut self.figures);
                 self.figures.quarantined += read.quarantined;
-                let message = format!("project {project} has no promoter-manifest.yaml");
-                self.lonely(
-                    &images,
-                    &rules::MISSING_REGISTRIES,
-                    message,
-                    &[images.content()],
-                );
+                if self.unreadable(project) == 0 {
+                    let message = format!("project {project} has no promoter-manifest.yaml");
+                    let left_out = [images.content()];
+                    self.lonely(&images, &rules::MISSING_REGISTRIES, message, &left_out);
+                }
                 self.leave_out(project, Kind::Images, read.rows.len());
             }
             (Some(registries), Some(images)) => {
@@ -209,7 +261,7 @@ impl Parse {
                 destinations: half.destinations,
                 images: read.rows,
                 files: Vec::new(),
-                quarantined: read.quarantined,
+                quarantined: read.quarantined + self.unreadable(project),
                 at: registries.position(Spot::START),
             }),
         }
@@ -224,6 +276,9 @@ impl Parse {
         let filestores = source(filestores);
         self.count(1 + lists.len());
         let half = read_filestores(&filestores, &mut self.reporter);
+        if lists.is_empty() && self.unreadable(project) > 0 {
+            return self.leave_out(project, Kind::Files, 0);
+        }
         if lists.is_empty() {
             let message = format!("project {project} lists no files");
             return self.lonely(&filestores, &rules::NO_FILE_MANIFESTS, message, &[]);
@@ -243,7 +298,7 @@ impl Parse {
                 destinations: half.destinations,
                 images: Vec::new(),
                 files: files.entries,
-                quarantined: files.quarantined,
+                quarantined: files.quarantined + self.unreadable(project),
                 at: filestores.position(Spot::START),
             }),
         }
@@ -263,9 +318,11 @@ impl Parse {
         self.count(lists.len());
         let files = self.read_lists(lists);
         self.figures.quarantined += files.quarantined;
-        let message = format!("project {project} has no filepromoter-manifest.yaml");
-        let left_out: Vec<String> = lists.iter().map(Source::content).collect();
-        self.lonely(first, &rules::MISSING_FILESTORES, message, &left_out);
+        if self.unreadable(project) == 0 {
+            let message = format!("project {project} has no filepromoter-manifest.yaml");
+            let left_out: Vec<String> = lists.iter().map(Source::content).collect();
+            self.lonely(first, &rules::MISSING_FILESTORES, message, &left_out);
+        }
         self.leave_out(project, Kind::Files, files.entries.len());
     }
 

@@ -202,6 +202,7 @@ mod tests {
             ]
             .map(file)
             .to_vec(),
+            ..Tree::default()
         };
         let missing = |present: &str| {
             let found = missing_owners(&tree, |path| path == present);

@@ -13,14 +13,14 @@ use std::{
 };
 
 use landfall_catalog::{Digest, FilePath, Hasher};
-use landfall_promotion::generate::merge_files;
+use landfall_promotion::{generate::merge_files, plain};
 use landfall_runtime::{Clock, SystemClock};
 
 use super::{deliver, existing};
 use crate::{
     args::GenerateFilesArgs,
     failure::{Failure, Verdict},
-    output::progress::Progress,
+    output::{self, progress::Progress},
 };
 
 /// Folders are followed down to this depth.
@@ -29,6 +29,8 @@ const MAX_DEPTH: usize = 64;
 const MAX_FILES: usize = 1_000_000;
 /// Bytes that are read at a time.
 const BUFFER: usize = 1 << 20;
+/// Paths that are named when something is left out.
+const NAMED: usize = 20;
 /// Pause between two looks at the progress.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -54,14 +56,27 @@ pub(crate) async fn run(args: GenerateFilesArgs) -> Result<Verdict, Failure> {
 type Found = (String, PathBuf, u64);
 
 fn find(dir: &Path, prefix: &str) -> Result<Vec<Found>, Failure> {
-    let mut found = Vec::new();
-    let mut bad = Vec::new();
-    walk(dir, "", 0, prefix, &mut found, &mut bad)?;
+    let mut walk = Walk {
+        prefix,
+        found: Vec::new(),
+        bad: Vec::new(),
+        left_out: Vec::new(),
+    };
+    walk.folder(dir, "", 0)?;
+    walk.left_out.sort();
+    for path in walk.left_out.iter().take(NAMED) {
+        output::note(format!("left out: {path}"));
+    }
+    let more = walk.left_out.len().saturating_sub(NAMED);
+    if more > 0 {
+        output::note(format!("left out: {more} more"));
+    }
+    let Walk { found, mut bad, .. } = walk;
     if bad.is_empty() {
         Ok(found)
     } else {
         bad.sort();
-        bad.truncate(20);
+        bad.truncate(NAMED);
         Err(Failure::Failed(format!(
             "these names can't be paths of a manifest: {}",
             bad.join(", ")
@@ -69,45 +84,64 @@ fn find(dir: &Path, prefix: &str) -> Result<Vec<Found>, Failure> {
     }
 }
 
-/// Symbolic links are not followed: what they lead to is not of the folder.
-fn walk(
-    dir: &Path,
-    relative: &str,
-    depth: usize,
-    prefix: &str,
-    found: &mut Vec<Found>,
-    bad: &mut Vec<String>,
-) -> Result<(), Failure> {
-    let cannot = |error: io::Error| {
-        Failure::failed(&format!("cannot read the folder {}", dir.display()), &error)
-    };
-    for entry in fs::read_dir(dir).map_err(cannot)? {
-        let entry = entry.map_err(cannot)?;
-        let name = entry.file_name();
-        let path = format!("{relative}{}", name.to_string_lossy());
-        let kind = entry.file_type().map_err(cannot)?;
-        if kind.is_dir() {
-            // Only where the prefix may still be met.
+struct Walk<'a> {
+    prefix: &'a str,
+    found: Vec<Found>,
+    /// Names that no manifest can have.
+    bad: Vec<String>,
+    /// What is not listed, and why.
+    left_out: Vec<String>,
+}
+
+impl Walk<'_> {
+    /// Symbolic links are not followed: what they lead to is not of the folder.
+    fn folder(&mut self, dir: &Path, relative: &str, depth: usize) -> Result<(), Failure> {
+        let cannot = |error: io::Error| {
+            Failure::failed(&format!("cannot read the folder {}", dir.display()), &error)
+        };
+        for entry in fs::read_dir(dir).map_err(cannot)? {
+            let entry = entry.map_err(cannot)?;
+            let name = entry.file_name();
+            let path = format!("{relative}{}", name.to_string_lossy());
+            let kind = entry.file_type().map_err(cannot)?;
             let below = format!("{path}/");
-            if depth < MAX_DEPTH && (below.starts_with(prefix) || prefix.starts_with(&below)) {
-                walk(&entry.path(), &below, depth + 1, prefix, found, bad)?;
+            if kind.is_dir() {
+                // Only where the prefix may still be met.
+                if !below.starts_with(self.prefix) && !self.prefix.starts_with(&below) {
+                    continue;
+                }
+                if depth < MAX_DEPTH {
+                    self.folder(&entry.path(), &below, depth + 1)?;
+                } else {
+                    self.leave_out(&below, "too many folders deep");
+                }
+            } else if kind.is_file() && path.starts_with(self.prefix) {
+                // Reserved names only matter at the beginning of a public path.
+                if name.to_str().is_none() || !FilePath::is_valid(&format!("-/{path}")) {
+                    self.bad.push(path.escape_debug().to_string());
+                    continue;
+                }
+                if self.found.len() >= MAX_FILES {
+                    return Err(Failure::Failed(format!(
+                        "there are more than {MAX_FILES} files; give a --prefix"
+                    )));
+                }
+                let size = entry.metadata().map_err(cannot)?.len();
+                self.found.push((path, entry.path(), size));
+            } else if kind.is_symlink() {
+                if path.starts_with(self.prefix) || self.prefix.starts_with(&below) {
+                    self.leave_out(&path, "a symbolic link, which is not followed");
+                }
+            } else if path.starts_with(self.prefix) {
+                self.leave_out(&path, "no regular file");
             }
-        } else if kind.is_file() && path.starts_with(prefix) {
-            // Reserved names only matter at the beginning of a public path.
-            if name.to_str().is_none() || !FilePath::is_valid(&format!("-/{path}")) {
-                bad.push(path.escape_debug().to_string());
-                continue;
-            }
-            if found.len() >= MAX_FILES {
-                return Err(Failure::Failed(format!(
-                    "there are more than {MAX_FILES} files; give a --prefix"
-                )));
-            }
-            let size = entry.metadata().map_err(cannot)?.len();
-            found.push((path, entry.path(), size));
         }
+        Ok(())
     }
-    Ok(())
+
+    fn leave_out(&mut self, path: &str, why: &str) {
+        self.left_out.push(format!("{}: {why}", plain(path)));
+    }
 }
 
 /// Hashes on a thread of its own, and tells how far it is.

@@ -9,6 +9,7 @@ use landfall_content::oci::{Credentials, Reference, Registry, RegistryAuth};
 use landfall_promotion::{
     cosign_subject,
     generate::{ImageRow, image_names, merge_images},
+    is_referrers_tag,
 };
 use landfall_runtime::{Clock, SystemClock, config};
 use url::Url;
@@ -124,9 +125,17 @@ async fn listed(
         let tags = tags
             .map_err(|error| Failure::failed(&format!("cannot list the tags of {image}"), &error))?
             .ok_or_else(|| Failure::Failed(format!("the registry has no image {image}")))?;
-        let tags = tags
+        let (lists, tags): (Vec<Tag>, Vec<Tag>) = tags
             .into_iter()
-            .filter(|tag| tag.as_str() != "latest" && cosign_subject(tag.as_str()).is_none());
+            .filter(|tag| tag.as_str() != "latest" && cosign_subject(tag.as_str()).is_none())
+            .partition(|tag| is_referrers_tag(tag.as_str()));
+        if !lists.is_empty() {
+            output::note(format!(
+                "left out: {} tags of {image} under which the registry lists referrers; those come along with their images",
+                lists.len()
+            ));
+        }
+        let tags = tags.into_iter();
         asked.extend(tags.map(|tag| (image.clone(), tag)));
     }
     Ok(asked)

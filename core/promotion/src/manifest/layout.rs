@@ -74,6 +74,29 @@ pub fn project(relative_path: &str) -> Option<&str> {
         .or_else(|| single(relative_path))
 }
 
+/// Whether a folder of this path may hold manifests: it is, or is below, one of
+/// the folders of a root. What a root itself may be called is anybody's choice.
+#[must_use]
+pub fn may_hold(relative_path: &str) -> bool {
+    let segments: Vec<&str> = relative_path.split('/').collect();
+    (0..=MAX_ROOT_DEPTH).any(|depth| match segments.get(depth..) {
+        Some(["manifests", ..] | ["images" | "filestores"] | ["images" | "filestores", _]) => true,
+        Some(_) | None => false,
+    })
+}
+
+/// The project of a manifest, or of a folder of a project.
+pub(crate) fn project_below(path: &str) -> Option<&str> {
+    if let Some(place) = place(path) {
+        return Some(place.project);
+    }
+    let segments: Vec<&str> = path.split('/').collect();
+    (0..=MAX_ROOT_DEPTH).find_map(|depth| match segments.get(depth..)? {
+        ["manifests" | "images" | "filestores", project, ..] => Some(*project),
+        _ => None,
+    })
+}
+
 /// A manifest's root, project and role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place<'a> {

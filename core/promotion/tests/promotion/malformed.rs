@@ -400,6 +400,44 @@ fn a_folder_named_to_steer_a_terminal_does_not() {
     );
 }
 
+#[test]
+fn what_cannot_be_read_makes_its_project_doubtful_and_nobody_elses() {
+    let good = format!("- name: good\n  dmap:\n    {A}: [v1]\n");
+    let list = format!("files:\n- name: good\n  sha256: {}\n", &A[7..]);
+    let other = ("images/q/images.yaml", good.as_str());
+    let registries = ("manifests/q/promoter-manifest.yaml", REGISTRIES.1);
+    let lists = ("manifests/p/v1.yaml", list.as_str());
+    for (path, projects) in [
+        ("manifests/p/v2.yaml", 2),
+        ("manifests/p/deep/deep", 2),
+        ("filestores/p/filepromoter-manifest.yaml", 1),
+        ("filestores/p", 1),
+    ] {
+        let mut files = vec![other, registries, lists];
+        if projects == 2 {
+            files.push(FILESTORES);
+        }
+        let mut tree = tree(&files);
+        tree.unreadable.push(landfall_promotion::Unreadable {
+            path: path.to_owned(),
+            line: 3,
+            column: 7,
+            why: "it is a symbolic link".to_owned(),
+        });
+        let parsed = parse(&tree);
+        let found: Vec<_> = parsed.findings.iter().map(ToString::to_string).collect();
+        let [found] = found.as_slice() else {
+            panic!("{path}: {found:?}");
+        };
+        assert!(found.starts_with("error[unreadable]"), "{found}");
+        assert!(found.contains(&format!("--> {path}:3:7")), "{found}");
+        assert_eq!(parsed.projects.len(), projects, "{path}");
+        for project in &parsed.projects {
+            assert_eq!(project.quarantined > 0, project.name == "p", "{path}");
+        }
+    }
+}
+
 /// The hashes of what is found in a list of images or files.
 fn hashes(list: &str, text: &str) -> Vec<landfall_catalog::Digest> {
     let (half, strip) = match list {

@@ -36,6 +36,7 @@ fn images(project: &str, prefix: &str, rows: &[&str]) -> Tree {
             ),
             file(format!("images/{project}/images.yaml"), images),
         ],
+        ..Tree::default()
     }
 }
 
@@ -58,6 +59,7 @@ fn files(project: &str, prefix: &str, rows: &[&str]) -> Tree {
             ),
             file(format!("manifests/{project}/v1.yaml"), files),
         ],
+        ..Tree::default()
     }
 }
 
@@ -68,6 +70,7 @@ fn file(path: String, text: String) -> SourceFile {
 fn together(trees: impl IntoIterator<Item = Tree>) -> Tree {
     Tree {
         files: trees.into_iter().flat_map(|tree| tree.files).collect(),
+        ..Tree::default()
     }
 }
 
@@ -619,6 +622,7 @@ fn a_source_that_is_published_is_told_and_onto_itself_is_warned_of() {
                 file("manifests/p/promoter-manifest.yaml".into(), registries),
                 file("images/p/images.yaml".into(), "[]\n".into()),
             ],
+            ..Tree::default()
         };
         let plan = plan(
             &parse(&tree),

@@ -17,6 +17,7 @@ pub(crate) fn tree(files: &[(&str, &str)]) -> Tree {
                 text: (*text).to_owned(),
             })
             .collect(),
+        ..Tree::default()
     }
 }
 
