@@ -34,15 +34,7 @@ pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
 /// writes to somebody else's terminal.
 pub(crate) fn plain(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let text = words.join(" ");
-    text.chars()
-        .filter(|c| !c.is_control() && !is_reordering(*c))
-        .collect()
-}
-
-/// Characters that change the direction of what is around them.
-const fn is_reordering(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    landfall_promotion::plain(&words.join(" "))
 }
 
 /// Bytes for people: `1.5 MB` (powers of 1000).
@@ -146,7 +138,7 @@ mod tests {
     fn what_others_wrote_stays_on_its_line() {
         assert_eq!(
             plain("a\r\n b\u{1b}]0;x\u{7}\u{202e}c\u{2028}d"),
-            "a b]0;xc d"
+            "a b\u{fffd}]0;x\u{fffd}\u{fffd}c d"
         );
     }
 

@@ -218,7 +218,7 @@ mod tests {
         };
         assert_eq!(
             lines(&[hostile], true, |_| true),
-            ["refused: app:v1: no[2J set: fine (acknowledged)"]
+            ["refused: app:v1: no\u{fffd}[2J set: fine (acknowledged)"]
         );
     }
 }

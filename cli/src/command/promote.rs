@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, process::Command};
 
 use futures::StreamExt;
 use landfall_catalog::Digest;
-use landfall_promotion::{Tree, plain};
+use landfall_promotion::Tree;
 use landfall_proto::v1::{self, plan_event, plan_request, promotion_client::PromotionClient};
 use landfall_runtime::{Clock, SystemClock};
 use serde_json::json;
