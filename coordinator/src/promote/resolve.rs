@@ -398,7 +398,8 @@ impl Resolver {
             Ok(source) => source,
             Err(error) => return Ok(Found::Refused(chain(&error))),
         };
-        let look = self.read_image(&source, asked, &pass.survey);
+        // Large, and one of many.
+        let look = Box::pin(self.read_image(&source, asked, &pass.survey));
         self.in_time(&source.host, &source.host_name, pass, look)
             .await
     }
