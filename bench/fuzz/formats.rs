@@ -189,6 +189,14 @@ fn entries() -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
             }),
             pieces: Some(Digest::of(b"pieces")),
         }),
+        Entry::ObjectDescribed(Object {
+            digest,
+            size: 7,
+            media_type: MediaType::try_new("application/vnd.oci.image.index.v1+json")?,
+            children: vec![Digest::of(b"child"), Digest::of(b"another")],
+            referrer: None,
+            pieces: None,
+        }),
         Entry::NameSet {
             name: "kops/dns-controller:v1".parse()?,
             digest,

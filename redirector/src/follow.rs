@@ -97,7 +97,7 @@ impl Sink {
 
     fn fetch_ahead(&self, entries: &[Entry]) {
         for entry in entries {
-            if let Entry::ObjectAdded(object) = entry
+            if let Entry::ObjectAdded(object) | Entry::ObjectDescribed(object) = entry
                 && is_manifest(&object.media_type)
                 && self.ahead.try_send(object.digest).is_err()
             {

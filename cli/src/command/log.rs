@@ -32,6 +32,7 @@ struct Verified {
     time: u64,
     revision: u64,
     objects_added: u64,
+    objects_described: u64,
     names_set: u64,
     names_removed: u64,
     names_pending: u64,
@@ -101,6 +102,7 @@ async fn verify(args: LogVerifyArgs) -> Result<Verdict, Failure> {
         time: verified.checkpoint.time,
         revision: verified.revision.map_or(0, |revision| revision.get()),
         objects_added: verified.entries.objects_added,
+        objects_described: verified.entries.objects_described,
         names_set: verified.entries.names_set,
         names_removed: verified.entries.names_removed,
         names_pending: verified.entries.names_pending,
@@ -115,13 +117,14 @@ async fn verify(args: LogVerifyArgs) -> Result<Verdict, Failure> {
         output::json(&report)?;
     } else {
         output::line(format!(
-            "{}: {} entries up to revision {}, signed {}\nroot {}\nevery signature, entry and tile is right: {} objects added, {} names set, {} removed, {} made pending, {} dropped, {} withdrawn, {} reinstated, {} commits, {} unknown",
+            "{}: {} entries up to revision {}, signed {}\nroot {}\nevery signature, entry and tile is right: {} objects added, {} described, {} names set, {} removed, {} made pending, {} dropped, {} withdrawn, {} reinstated, {} commits, {} unknown",
             report.origin,
             report.size,
             report.revision,
             output::time(report.time),
             report.root,
             report.objects_added,
+            report.objects_described,
             report.names_set,
             report.names_removed,
             report.names_pending,

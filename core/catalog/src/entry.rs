@@ -13,6 +13,11 @@ pub const MAX_ENTRY_BYTES: usize = 60_000;
 pub enum Entry {
     /// An object is now known and has the next ordinal.
     ObjectAdded(Object),
+    /// More is known of an object that was added before: this, and all that
+    /// was known. What an object is follows from its bytes, and whoever brought
+    /// it first need not have read them: as a file or as a part of something
+    /// else an OCI manifest is bytes without children.
+    ObjectDescribed(Object),
     /// The name means this object from now on, whatever it meant before.
     NameSet {
         /// The name.

@@ -3,11 +3,14 @@
 //! The state is a few tables of dense numbers. Objects are numbered as they are
 //! added; names and repositories are interned; membership and liveness are
 //! reference counts along the edges from an object to its children. Children
-//! are added before their parents, so these edges have no cycle and the counts
-//! are exact. Applying a commit touches what it adds, what its names reach
-//! anew, and what they no longer reach.
+//! are added before their parents, or a description that gives an object more
+//! of them is checked: so these edges have no cycle and the counts are exact.
+//! After a description a child may have a larger number than its parent.
+//! Applying a commit touches what it adds, what its names reach anew, and what
+//! they no longer reach.
 
 mod check;
+mod facts;
 mod names;
 mod objects;
 mod pending;
@@ -24,7 +27,7 @@ use crate::entry::{Commit, Entry};
 use crate::liveness::Liveness;
 use crate::membership::Membership;
 use crate::name::Name;
-use crate::object::{Ordinal, Revision};
+use crate::object::{Object, Ordinal, Revision};
 use names::Names;
 use pending::PendingNames;
 use seeded::Seed;
@@ -109,6 +112,17 @@ pub enum FoldFault {
     /// The object was not added before.
     #[error("object {0} is not in the catalog")]
     UnknownObject(Digest),
+    /// A description that leaves out or contradicts what is known.
+    #[error("description of {digest} contradicts its {what}")]
+    Contradicted {
+        /// The object.
+        digest: Digest,
+        /// Which of the things that are known of it.
+        what: &'static str,
+    },
+    /// A description by which an object would need itself.
+    #[error("object {0} would need itself")]
+    Cycle(Digest),
     /// The name does not mean anything.
     #[error("name {0} is not in the catalog")]
     UnknownName(Name),
@@ -218,6 +232,7 @@ impl Catalog {
                         self.liveness.reinstate(&self.objects, ordinal);
                     }
                 }
+                Entry::ObjectDescribed(object) => self.describe(object),
                 Entry::Unknown => self.unknown_entries += 1,
                 Entry::ObjectAdded(_) | Entry::Commit(_) => {}
             }
@@ -256,6 +271,19 @@ impl Catalog {
     fn end_pending(&mut self, name: &Name) {
         if let Some(pending) = self.pending.remove(name) {
             self.let_go(None, pending.ordinal);
+        }
+    }
+
+    /// Whoever holds the object holds its new children from now on.
+    fn describe(&mut self, object: &Object) {
+        let Some((ordinal, new)) = self.objects.describe(object) else {
+            return;
+        };
+        for child in new {
+            if self.liveness.is_reachable(ordinal) {
+                self.touched += self.liveness.hold(&self.objects, child);
+            }
+            self.touched += self.membership.hold_below(&self.objects, ordinal, child);
         }
     }
 

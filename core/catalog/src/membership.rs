@@ -44,11 +44,17 @@ impl Membership {
                 .resize_with(repository.index() + 1, Counts::default);
         }
         let counts = &mut self.repositories[repository.index()];
-        objects.cascade(ordinal, |ordinal| {
-            let count = counts.entry(ordinal).or_default();
-            *count += 1;
-            *count == 1
-        })
+        hold(objects, counts, ordinal)
+    }
+
+    /// Counts the edge to a child that an object has got, wherever that object
+    /// is. Gives the number of counts changed.
+    pub(crate) fn hold_below(&mut self, objects: &Objects, parent: Ordinal, child: Ordinal) -> u64 {
+        let holding = self.repositories.iter_mut();
+        holding
+            .filter(|counts| counts.contains_key(&parent))
+            .map(|counts| hold(objects, counts, child))
+            .sum()
     }
 
     /// Counts one name less.
@@ -69,6 +75,14 @@ impl Membership {
             found => found.is_some() && counts.remove(&ordinal).is_some(),
         })
     }
+}
+
+fn hold(objects: &Objects, counts: &mut Counts, ordinal: Ordinal) -> u64 {
+    objects.cascade(ordinal, |ordinal| {
+        let count = counts.entry(ordinal).or_default();
+        *count += 1;
+        *count == 1
+    })
 }
 
 /// Ordinals are dense numbers that nobody can choose freely: one

@@ -41,6 +41,8 @@ pub struct Verified {
 pub struct EntryCounts {
     /// `ObjectAdded`.
     pub objects_added: u64,
+    /// `ObjectDescribed`.
+    pub objects_described: u64,
     /// `NameSet`.
     pub names_set: u64,
     /// `NameRemoved`.
@@ -260,6 +262,7 @@ impl<'a> Walk<'a> {
         self.ends_with_commit = false;
         let count = match decode_entry(entry) {
             Ok(Entry::ObjectAdded(_)) => &mut self.counts.objects_added,
+            Ok(Entry::ObjectDescribed(_)) => &mut self.counts.objects_described,
             Ok(Entry::NameSet { .. }) => &mut self.counts.names_set,
             Ok(Entry::NameRemoved { .. }) => &mut self.counts.names_removed,
             Ok(Entry::NamePending { .. }) => &mut self.counts.names_pending,

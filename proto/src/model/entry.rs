@@ -17,6 +17,7 @@ use crate::v1::{self, catalog_entry::Kind};
 pub fn encode_entry(entry: &Entry) -> Result<Bytes, WireError> {
     let kind = match entry {
         Entry::ObjectAdded(object) => Kind::ObjectAdded(object_to_wire(object)),
+        Entry::ObjectDescribed(object) => Kind::ObjectDescribed(object_to_wire(object)),
         Entry::NameSet { name, digest } => Kind::NameSet(v1::NameSet {
             name: Some(name_to_wire(name)),
             digest: digest_to_wire(digest),
@@ -76,6 +77,7 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, WireError> {
     Ok(match v1::CatalogEntry::decode(bytes)?.kind {
         None => Entry::Unknown,
         Some(Kind::ObjectAdded(object)) => Entry::ObjectAdded(object_from_wire(object)?),
+        Some(Kind::ObjectDescribed(object)) => Entry::ObjectDescribed(object_from_wire(object)?),
         Some(Kind::NameSet(set)) => Entry::NameSet {
             name: name_from_wire(set.name)?,
             digest: digest("name_set.digest", &set.digest)?,
@@ -229,6 +231,14 @@ mod tests {
                 }),
                 pieces: Some(Digest::of(b"pieces")),
             }),
+            Entry::ObjectDescribed(Object {
+                digest,
+                size: 7,
+                media_type: MediaType::try_new("application/vnd.oci.image.index.v1+json").unwrap(),
+                children: vec![Digest::of(b"child"), Digest::of(b"another")],
+                referrer: None,
+                pieces: None,
+            }),
             Entry::NameSet {
                 name: Name::Tag(repository.clone(), tag),
                 digest,
@@ -302,6 +312,27 @@ mod tests {
             assert_eq!(hex, expected);
             assert_eq!(decode_entry(&bytes).unwrap(), entry);
         }
+    }
+
+    #[test]
+    fn a_description_has_these_bytes_for_ever() {
+        let entry = Entry::ObjectDescribed(Object {
+            digest: Digest::from_raw([0x11; 32]),
+            size: 7,
+            media_type: "a/b".parse().unwrap(),
+            children: vec![Digest::from_raw([0x22; 32])],
+            referrer: None,
+            pieces: None,
+        });
+        let expected = format!(
+            "4a4b0a20{}10071a03612f622220{}",
+            "11".repeat(32),
+            "22".repeat(32)
+        );
+        let bytes = encode_entry(&entry).unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expected);
+        assert_eq!(decode_entry(&bytes).unwrap(), entry);
     }
 
     #[test]

@@ -7,6 +7,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use roaring::RoaringBitmap;
+
+use super::facts::Facts;
 use super::names::Names;
 use super::pending::PendingNames;
 use super::{Catalog, FoldError, FoldFault, MAX_EDGES, MAX_NAMES, MAX_OBJECTS, Objects};
@@ -31,6 +34,7 @@ impl Catalog {
             objects: Beside {
                 table: &self.objects,
                 added: HashMap::new(),
+                facts: Vec::new(),
                 edges: self.objects.edge_count(),
             },
         };
@@ -83,6 +87,15 @@ trait Table {
 
     /// Adds an object. On an error nothing has changed.
     fn add(&mut self, object: &Object) -> Result<(), FoldFault>;
+
+    /// What is known of an object that is there.
+    fn facts(&self, ordinal: Ordinal) -> Facts;
+
+    /// Children of an object that is there.
+    fn children(&self, ordinal: Ordinal) -> &[Ordinal];
+
+    /// Number of edges from objects to their children.
+    fn edge_count(&self) -> usize;
 }
 
 impl Table for &mut Objects {
@@ -93,12 +106,26 @@ impl Table for &mut Objects {
     fn add(&mut self, object: &Object) -> Result<(), FoldFault> {
         self.push(object)
     }
+
+    fn facts(&self, ordinal: Ordinal) -> Facts {
+        Objects::facts(self, ordinal)
+    }
+
+    fn children(&self, ordinal: Ordinal) -> &[Ordinal] {
+        Objects::children(self, ordinal)
+    }
+
+    fn edge_count(&self) -> usize {
+        Objects::edge_count(self)
+    }
 }
 
 /// The objects of a revision beside the table.
 struct Beside<'c> {
     table: &'c Objects,
     added: HashMap<Digest, Ordinal>,
+    /// What they are, by ordinal.
+    facts: Vec<Facts>,
     /// Edges of the table and of what was added.
     edges: usize,
 }
@@ -116,13 +143,7 @@ impl Table for Beside<'_> {
             .and_then(|added| self.table.len().checked_add(added))
             .filter(|next| *next < MAX_OBJECTS)
             .ok_or(FoldFault::Full("objects"))?;
-        let unknown = |child: &&Digest| self.ordinal(child).is_none();
-        if let Some(child) = object.children.iter().find(unknown) {
-            return Err(FoldFault::UnknownChild {
-                parent: object.digest,
-                child: *child,
-            });
-        }
+        let children = ordinals(self, object)?;
         let edges = self.edges + object.children.len();
         if edges > MAX_EDGES as usize {
             return Err(FoldFault::Full("edges"));
@@ -132,8 +153,45 @@ impl Table for Beside<'_> {
         }
         self.edges = edges;
         self.added.insert(object.digest, Ordinal::new(next));
+        self.facts.push(Facts::of(object, children));
         Ok(())
     }
+
+    fn facts(&self, ordinal: Ordinal) -> Facts {
+        match self.beside(ordinal) {
+            Some(facts) => facts.clone(),
+            None => self.table.facts(ordinal),
+        }
+    }
+
+    fn children(&self, ordinal: Ordinal) -> &[Ordinal] {
+        match self.beside(ordinal) {
+            Some(facts) => &facts.children,
+            None => self.table.children(ordinal),
+        }
+    }
+
+    fn edge_count(&self) -> usize {
+        self.edges
+    }
+}
+
+impl Beside<'_> {
+    fn beside(&self, ordinal: Ordinal) -> Option<&Facts> {
+        let number = ordinal.get().checked_sub(self.table.len())?;
+        self.facts.get(number as usize)
+    }
+}
+
+/// The children of an object, each of which is there.
+fn ordinals(table: &impl Table, object: &Object) -> Result<Vec<Ordinal>, FoldFault> {
+    let known = |child: &Digest| {
+        table.ordinal(child).ok_or(FoldFault::UnknownChild {
+            parent: object.digest,
+            child: *child,
+        })
+    };
+    object.children.iter().map(known).collect()
 }
 
 /// The rules, over what they need of a catalog.
@@ -164,6 +222,7 @@ impl<T: Table> Rules<'_, T> {
     ) -> Result<(), FoldFault> {
         match entry {
             Entry::ObjectAdded(object) => self.objects.add(object),
+            Entry::ObjectDescribed(object) => self.check_description(object, so_far),
             Entry::NameSet { name, digest } => {
                 self.check_meaning(name, digest, so_far)?;
                 self.note_one_more(so_far)?;
@@ -216,6 +275,46 @@ impl<T: Table> Rules<'_, T> {
             }
             Entry::Commit(_) | Entry::Unknown => Ok(()),
         }
+    }
+
+    /// Whether the description says what is known and perhaps more.
+    fn check_description(&self, object: &Object, so_far: &mut SoFar<'_>) -> Result<(), FoldFault> {
+        let ordinal = self.known(&object.digest)?;
+        let children = ordinals(&self.objects, object)?;
+        let known = match so_far.described.get(&ordinal) {
+            Some(known) => known.clone(),
+            None => self.objects.facts(ordinal),
+        };
+        let before = known.children.len();
+        let described = known.described(object, children)?;
+        let new = &described.children[before..];
+        so_far.new_edges += new.len();
+        if self.objects.edge_count() + so_far.new_edges > MAX_EDGES as usize {
+            return Err(FoldFault::Full("edges"));
+        }
+        if self.reach(new, ordinal, so_far) {
+            return Err(FoldFault::Cycle(object.digest));
+        }
+        so_far.described.insert(ordinal, described);
+        Ok(())
+    }
+
+    /// Whether one of `from` is `wanted` or needs it.
+    fn reach(&self, from: &[Ordinal], wanted: Ordinal, so_far: &SoFar<'_>) -> bool {
+        let mut open = from.to_vec();
+        let mut seen = RoaringBitmap::new();
+        while let Some(ordinal) = open.pop() {
+            if ordinal == wanted {
+                return true;
+            }
+            if seen.insert(ordinal.get()) {
+                open.extend(match so_far.described.get(&ordinal) {
+                    Some(described) => &described.children,
+                    None => self.objects.children(ordinal),
+                });
+            }
+        }
+        false
     }
 
     /// Whether a name may mean that object, now or later.
@@ -287,6 +386,10 @@ struct SoFar<'a> {
     /// Names set or made pending.
     names_set: usize,
     withdrawn: HashMap<Ordinal, bool>,
+    /// What the objects that were described are by now.
+    described: HashMap<Ordinal, Facts>,
+    /// Edges to children that these got.
+    new_edges: usize,
 }
 
 impl<'a> SoFar<'a> {
@@ -298,6 +401,8 @@ impl<'a> SoFar<'a> {
             pending: HashMap::new(),
             names_set: 0,
             withdrawn: HashMap::new(),
+            described: HashMap::new(),
+            new_edges: 0,
         };
         for entry in entries {
             match entry {
@@ -308,6 +413,7 @@ impl<'a> SoFar<'a> {
                     so_far.pending_somewhere.insert(name);
                 }
                 Entry::ObjectAdded(_)
+                | Entry::ObjectDescribed(_)
                 | Entry::NameSet { .. }
                 | Entry::Withdrawn { .. }
                 | Entry::Reinstated { .. }

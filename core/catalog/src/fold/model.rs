@@ -57,6 +57,7 @@ impl Model {
                 }
                 fits
             }
+            Entry::ObjectDescribed(said) => self.describe(said),
             Entry::NameSet { name, digest } => {
                 let fits = self.can_mean(name, digest);
                 if fits {
@@ -87,6 +88,54 @@ impl Model {
                 true
             }
         }
+    }
+
+    fn describe(&mut self, said: &Object) -> bool {
+        let Some(place) = self.objects.iter().position(|o| o.digest == said.digest) else {
+            return false;
+        };
+        let known = self.objects[place].clone();
+        let octets = known.media_type.as_str() == "application/octet-stream";
+        let is_leaf = known.children.is_empty() && known.referrer.is_none();
+        let referrer_fits = match (&known.referrer, &said.referrer) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(known), Some(said)) => {
+                known.subject == said.subject
+                    && (known.artifact_type.is_empty() || known.artifact_type == said.artifact_type)
+                    && (known.annotations.iter())
+                        .all(|(key, value)| said.annotations.get(key) == Some(value))
+            }
+        };
+        let new: Vec<Digest> = said
+            .children
+            .iter()
+            .filter(|child| !known.children.contains(child))
+            .copied()
+            .collect();
+        let fits = said.size == known.size
+            && (octets || is_leaf || said.media_type == known.media_type)
+            && known
+                .children
+                .iter()
+                .all(|child| said.children.contains(child))
+            && (known.pieces.is_none() || said.pieces == known.pieces)
+            && referrer_fits
+            && said.children.iter().all(|child| self.knows(child))
+            && !self.below(new.clone()).contains(&said.digest);
+        if fits {
+            let mut children = known.children;
+            for child in new {
+                if !children.contains(&child) {
+                    children.push(child);
+                }
+            }
+            self.objects[place] = Object {
+                children,
+                ..said.clone()
+            };
+        }
+        fits
     }
 
     fn can_mean(&self, name: &Name, digest: &Digest) -> bool {

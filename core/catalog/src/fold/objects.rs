@@ -1,4 +1,5 @@
-//! Objects by ordinal and by digest: append-only, 60-odd bytes each.
+//! Objects by ordinal and by digest: append-only, 60-odd bytes each. The few
+//! that were described later have their children beside the others'.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,6 +7,7 @@ use std::fmt;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 
+use super::facts::Facts;
 use super::seeded::Seed;
 use super::{FoldFault, MAX_EDGES, MAX_OBJECTS};
 use crate::digest::Digest;
@@ -19,6 +21,10 @@ pub(crate) struct Objects {
     by_digest: HashTable<Ordinal>,
     /// Children of all objects, one object's after the other's.
     edges: Vec<Ordinal>,
+    /// All children of the objects that got more of them by a description.
+    described: HashMap<Ordinal, Vec<Ordinal>, Seed>,
+    /// How many these are together.
+    described_edges: usize,
     media_types: Vec<MediaType>,
     media_type_ids: HashMap<MediaType, u32, Seed>,
     /// Digests of piece lists, for the objects that have one, by ordinal.
@@ -108,6 +114,8 @@ impl Objects {
             records: Vec::new(),
             by_digest: HashTable::new(),
             edges: Vec::new(),
+            described: HashMap::with_hasher(seed),
+            described_edges: 0,
             media_types: Vec::new(),
             media_type_ids: HashMap::with_hasher(seed),
             pieces: Vec::new(),
@@ -127,7 +135,19 @@ impl Objects {
 
     /// Number of edges from objects to their children.
     pub(super) fn edge_count(&self) -> usize {
-        self.edges.len()
+        self.edges.len() + self.described_edges
+    }
+
+    /// What is known of an object of this catalog.
+    pub(super) fn facts(&self, ordinal: Ordinal) -> Facts {
+        let record = &self.records[index(ordinal)];
+        Facts {
+            size: record.size,
+            media_type: self.media_types[record.media_type as usize].clone(),
+            children: self.children(ordinal).to_vec(),
+            referrer: find(&self.referrers, ordinal).map(|referrer| Referrer::clone(referrer)),
+            pieces: find(&self.pieces, ordinal).copied(),
+        }
     }
 
     pub(super) fn ordinal(&self, digest: &Digest) -> Option<Ordinal> {
@@ -153,6 +173,11 @@ impl Objects {
 
     /// Children of an object of this catalog.
     pub(crate) fn children(&self, ordinal: Ordinal) -> &[Ordinal] {
+        if !self.described.is_empty()
+            && let Some(children) = self.described.get(&ordinal)
+        {
+            return children;
+        }
         let end = self.records[index(ordinal)].edges_end as usize;
         &self.edges[self.edges_before(index(ordinal))..end]
     }
@@ -234,6 +259,40 @@ impl Objects {
         Ok(())
     }
 
+    /// Takes over what more is said of an object, which was checked. Gives the
+    /// object and the children that it has got.
+    pub(super) fn describe(&mut self, object: &Object) -> Option<(Ordinal, Vec<Ordinal>)> {
+        let ordinal = self.ordinal(&object.digest)?;
+        let children = object.children.iter();
+        let children = children
+            .map(|child| self.ordinal(child))
+            .collect::<Option<_>>()?;
+        let known = self.facts(ordinal);
+        let (before, had_referrer) = (known.children.len(), known.referrer.is_some());
+        let now = known.described(object, children).ok()?;
+        let new = now.children[before..].to_vec();
+        self.records[index(ordinal)].media_type = self.intern(&now.media_type);
+        if !new.is_empty() {
+            let replaced = self.described.insert(ordinal, now.children);
+            // The children from its own entry stay in `edges`, unused.
+            self.described_edges += new.len();
+            self.described_edges += if replaced.is_none() { before } else { 0 };
+        }
+        if let Some(pieces) = now.pieces {
+            put(&mut self.pieces, ordinal, pieces);
+        }
+        if let Some(referrer) = now.referrer {
+            if !had_referrer {
+                let of_subject = self.by_subject.entry(referrer.subject).or_default();
+                if let Err(place) = of_subject.binary_search(&ordinal) {
+                    of_subject.insert(place, ordinal);
+                }
+            }
+            put(&mut self.referrers, ordinal, Box::new(referrer));
+        }
+        Some((ordinal, new))
+    }
+
     /// Takes the newest objects back until `len` are left.
     pub(super) fn truncate(&mut self, len: u32) {
         while self.len() > len
@@ -283,6 +342,14 @@ impl Objects {
 fn find<T>(list: &[(Ordinal, T)], ordinal: Ordinal) -> Option<&T> {
     let at = list.binary_search_by_key(&ordinal, |(of, _)| *of).ok()?;
     list.get(at).map(|(_, value)| value)
+}
+
+/// Sets the value of `ordinal` in a list sorted by ordinal.
+fn put<T>(list: &mut Vec<(Ordinal, T)>, ordinal: Ordinal, value: T) {
+    match list.binary_search_by_key(&ordinal, |(of, _)| *of) {
+        Ok(at) => list[at].1 = value,
+        Err(at) => list.insert(at, (ordinal, value)),
+    }
 }
 
 const fn index(ordinal: Ordinal) -> usize {

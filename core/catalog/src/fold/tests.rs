@@ -48,6 +48,25 @@ fn object(number: u8, children: &[u8]) -> Entry {
     })
 }
 
+/// The object as somebody saw it who only saw its bytes.
+fn unread(number: u8) -> Entry {
+    let Entry::ObjectAdded(object) = object(number, &[]) else {
+        unreachable!("it is an object");
+    };
+    Entry::ObjectAdded(Object {
+        media_type: MediaType::octet_stream(),
+        referrer: None,
+        ..object
+    })
+}
+
+fn described(number: u8, children: &[u8]) -> Entry {
+    let Entry::ObjectAdded(object) = object(number, children) else {
+        unreachable!("it is an object");
+    };
+    Entry::ObjectDescribed(object)
+}
+
 fn set(name: Name, number: u8) -> Entry {
     Entry::NameSet {
         name,
@@ -288,6 +307,9 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     prop_oneof![
         8 => (0_u8..24, prop::collection::vec(0_u8..24, 0..4))
             .prop_map(|(number, children)| object(number, &children)),
+        3 => (0_u8..24).prop_map(unread),
+        5 => (0_u8..24, prop::collection::vec(0_u8..24, 0..5))
+            .prop_map(|(number, children)| described(number, &children)),
         8 => (any_name(), 0_u8..24, 0_u8..3).prop_map(|(name, number, pending)| {
             let digest = match &name {
                 Name::Root(_, digest) => *digest,

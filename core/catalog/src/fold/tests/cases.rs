@@ -303,6 +303,75 @@ fn entries_of_one_revision_see_what_is_pending_by_then() {
 }
 
 #[test]
+fn a_description_gives_children_to_whoever_holds_the_object() {
+    let mut catalog = Catalog::default();
+    let first = vec![unread(3), set(file("x"), 3), set(tag("a", "v1"), 3)];
+    apply(&mut catalog, first).unwrap();
+    // The children come later than what turns out to need them.
+    let read = vec![object(0, &[]), object(1, &[0]), described(3, &[1])];
+    apply(&mut catalog, read).unwrap();
+    let ordinal = |number| catalog.ordinal(&digest(number)).unwrap();
+    let manifest = catalog.object(ordinal(3)).unwrap();
+    assert_eq!(manifest.children(), [ordinal(1)]);
+    assert_eq!(manifest.media_type().as_str(), "test/1");
+    assert_eq!(catalog.referrers("a", &digest(2)), [ordinal(3)]);
+    for number in [0, 1, 3] {
+        assert!(catalog.is_live(ordinal(number)), "{number}");
+        assert!(catalog.contains("a", ordinal(number)), "{number}");
+    }
+    let gone = vec![remove(file("x")), remove(tag("a", "v1"))];
+    apply(&mut catalog, gone).unwrap();
+    assert_eq!(catalog.live_count(), 0);
+}
+
+#[test]
+fn a_description_takes_nothing_back_and_makes_no_circle() {
+    let mut catalog = Catalog::default();
+    let entries = vec![object(0, &[]), object(1, &[0]), object(2, &[1])];
+    apply(&mut catalog, entries).unwrap();
+    let changed = |change: &dyn Fn(&mut Object)| {
+        let Entry::ObjectDescribed(mut object) = described(1, &[0]) else {
+            unreachable!("it is a description");
+        };
+        change(&mut object);
+        Entry::ObjectDescribed(object)
+    };
+    let contradicted = |what| FoldFault::Contradicted {
+        digest: digest(1),
+        what,
+    };
+    for (entry, fault) in [
+        (described(9, &[]), FoldFault::UnknownObject(digest(9))),
+        (described(1, &[]), contradicted("children")),
+        (changed(&|object| object.size += 1), contradicted("size")),
+        (
+            changed(&|object| object.media_type = MediaType::octet_stream()),
+            contradicted("media type"),
+        ),
+        (described(1, &[0, 1]), FoldFault::Cycle(digest(1))),
+        (described(1, &[0, 2]), FoldFault::Cycle(digest(1))),
+        (
+            described(1, &[0, 9]),
+            FoldFault::UnknownChild {
+                parent: digest(1),
+                child: digest(9),
+            },
+        ),
+    ] {
+        let refused = apply(&mut catalog, vec![entry]).unwrap_err();
+        assert_eq!(refused.fault, fault);
+        let child = catalog.ordinal(&digest(1)).unwrap();
+        assert_eq!(catalog.object(child).unwrap().children().len(), 1);
+    }
+    // Two that are harmless alone.
+    let mut catalog = Catalog::default();
+    apply(&mut catalog, vec![unread(0), unread(1)]).unwrap();
+    let circle = vec![described(0, &[1]), described(1, &[0])];
+    let refused = apply(&mut catalog, circle).unwrap_err();
+    assert_eq!(refused.fault, FoldFault::Cycle(digest(1)));
+}
+
+#[test]
 fn pending_files_that_would_be_folders_of_each_other_are_found() {
     let mut catalog = Catalog::default();
     let entries = vec![
