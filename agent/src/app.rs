@@ -272,7 +272,7 @@ impl Follow {
             } => self.apply(first, &entries, trace_parent.as_deref()),
             FollowEvent::Replayed { size } => {
                 tracing::info!(log_size = size, "the log on disk was replayed");
-                self.shelf.write().replayed = true;
+                self.shelf.write().replayed();
                 self.changed.notify_one();
             }
             FollowEvent::Checkpoint(checkpoint) => {
@@ -314,7 +314,8 @@ impl Follow {
             .iter()
             .filter_map(|entry| match entry {
                 Entry::ObjectAdded(object) => Some(object.digest),
-                Entry::NameSet { .. }
+                Entry::ObjectDescribed(_)
+                | Entry::NameSet { .. }
                 | Entry::NameRemoved { .. }
                 | Entry::NamePending { .. }
                 | Entry::NameDropped { .. }

@@ -169,6 +169,7 @@ impl Filler {
 
     /// Works out anew what is wanted and missing.
     fn take_stock(&self, account: &mut Account) {
+        self.reopen(account);
         let shelf = self.shelf.read();
         account.wanted = wanted(&shelf.catalog, &self.filter);
         account.wanted_at = shelf.catalog.log_size();
@@ -192,6 +193,16 @@ impl Filler {
         account.unsettle();
         self.metrics.wanted.set(gauge(account.wanted.len()));
         self.metrics.missing.set(gauge(missing.len()));
+    }
+
+    /// What was described since needs more than it was thought to. A report of
+    /// before said that it was ready: that holds for its bytes, and what it
+    /// needs is asked for, and routed, by itself.
+    fn reopen(&self, account: &mut Account) {
+        let mut shelf = self.shelf.write();
+        let described = std::mem::take(&mut shelf.described);
+        let unready = account.holdings.reopen(&described, &shelf.catalog);
+        shelf.ready -= &unready;
     }
 
     fn start_fetches(&self, account: &mut Account) {
@@ -293,7 +304,7 @@ impl Filler {
             let mut shelf = self.shelf.write();
             let newly = account.holdings.settle(&shelf.catalog);
             let placement = Placement::prepare(&mut shelf, &newly, &self.store);
-            let purge = account.withdrawn(&shelf.catalog);
+            let purge = account.gone(&shelf);
             (newly, placement, purge)
         };
         let digests: Vec<Digest> = purge.iter().map(|(_, digest)| *digest).collect();
@@ -430,11 +441,11 @@ impl Account {
             .get_or_insert_with(|| Instant::now() + SETTLE_INTERVAL);
     }
 
-    /// What is withdrawn and still in the store.
-    fn withdrawn(&self, catalog: &Catalog) -> Vec<(Ordinal, Digest)> {
-        catalog
-            .all_withdrawn()
-            .filter_map(|(ordinal, _)| Some((ordinal, *catalog.object(ordinal)?.digest())))
+    /// What is withdrawn, or was needed by nothing else, and is still in the
+    /// store.
+    fn gone(&self, shelf: &Shelf) -> Vec<(Ordinal, Digest)> {
+        let gone = shelf.gone.iter().map(Ordinal::new);
+        gone.filter_map(|ordinal| Some((ordinal, *shelf.catalog.object(ordinal)?.digest())))
             .filter(|(ordinal, digest)| {
                 self.holdings.has(*ordinal) || self.unmatched.contains_key(digest)
             })

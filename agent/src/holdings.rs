@@ -15,7 +15,8 @@ pub(crate) struct Holdings {
     stored: RoaringBitmap,
     ready: RoaringBitmap,
     /// Stored, not ready yet. Ascending, so that children, whose ordinals are
-    /// always lower, come before their parents.
+    /// mostly lower, come before their parents. (What was described later may
+    /// have children of higher ordinals.)
     waiting: BTreeSet<u32>,
 }
 
@@ -30,21 +31,35 @@ impl Holdings {
     /// Moves to ready whatever has become so, and says what that is.
     pub(crate) fn settle(&mut self, catalog: &Catalog) -> RoaringBitmap {
         let mut newly = RoaringBitmap::new();
-        self.waiting.retain(|&candidate| {
-            let Some(object) = catalog.object(Ordinal::new(candidate)) else {
-                return true;
-            };
-            let complete = object
-                .children()
-                .iter()
-                .all(|child| self.ready.contains(child.get()));
-            if complete {
-                self.ready.insert(candidate);
-                newly.insert(candidate);
+        loop {
+            let before = newly.len();
+            self.waiting.retain(|&candidate| {
+                let complete = is_complete(catalog, candidate, &self.ready);
+                if complete {
+                    self.ready.insert(candidate);
+                    newly.insert(candidate);
+                }
+                !complete
+            });
+            if newly.len() == before {
+                return newly;
             }
-            !complete
-        });
-        newly
+        }
+    }
+
+    /// Looks again at objects that turned out to need more than was known;
+    /// gives what is not ready any more.
+    pub(crate) fn reopen(&mut self, described: &[Ordinal], catalog: &Catalog) -> RoaringBitmap {
+        let mut unready = RoaringBitmap::new();
+        for ordinal in described {
+            let number = ordinal.get();
+            if self.ready.contains(number) && !is_complete(catalog, number, &self.ready) {
+                self.ready.remove(number);
+                self.waiting.insert(number);
+                unready.insert(number);
+            }
+        }
+        self.lose_parents(unready, catalog)
     }
 
     /// Whether an object is stored.
@@ -62,21 +77,26 @@ impl Holdings {
                 unready.insert(ordinal.get());
             }
         }
-        if unready.is_empty() {
-            return unready;
-        }
-        // Ascending, so that what a parent loses its own parents lose, too.
-        for candidate in self.ready.clone() {
-            let lost = catalog
-                .object(Ordinal::new(candidate))
-                .is_some_and(|object| {
+        self.lose_parents(unready, catalog)
+    }
+
+    /// Takes out of ready whatever needs what is not ready any more; gives all.
+    fn lose_parents(&mut self, mut unready: RoaringBitmap, catalog: &Catalog) -> RoaringBitmap {
+        let mut before = 0;
+        while unready.len() > before {
+            before = unready.len();
+            // Ascending, so that one pass mostly finds the parents' parents, too.
+            for candidate in self.ready.clone() {
+                let object = catalog.object(Ordinal::new(candidate));
+                let lost = object.is_some_and(|object| {
                     let mut children = object.children().iter();
                     children.any(|child| unready.contains(child.get()))
                 });
-            if lost {
-                self.ready.remove(candidate);
-                self.waiting.insert(candidate);
-                unready.insert(candidate);
+                if lost {
+                    self.ready.remove(candidate);
+                    self.waiting.insert(candidate);
+                    unready.insert(candidate);
+                }
             }
         }
         unready
@@ -88,10 +108,20 @@ impl Holdings {
     }
 }
 
+/// Whether all children of a known object are ready.
+fn is_complete(catalog: &Catalog, candidate: u32, ready: &RoaringBitmap) -> bool {
+    catalog
+        .object(Ordinal::new(candidate))
+        .is_some_and(|object| {
+            let mut children = object.children().iter();
+            children.all(|child| ready.contains(child.get()))
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{catalog_of_image, ordinals};
+    use crate::testing::{catalog_of_image, described_image, ordinals};
 
     #[test]
     fn a_parent_is_ready_only_after_all_its_children() {
@@ -120,6 +150,25 @@ mod tests {
         assert_eq!(ordinals(&holdings.missing(catalog.live())), [0]);
         holdings.add(Ordinal::new(0));
         assert_eq!(ordinals(&holdings.settle(&catalog)), [0, 2]);
+    }
+
+    #[test]
+    fn what_turns_out_to_need_more_is_ready_again_when_it_has_that() {
+        // The manifest as bytes without children, an index over it, then what it needs.
+        let (before, after) = described_image();
+        let mut holdings = Holdings::default();
+        holdings.add(Ordinal::new(0));
+        holdings.add(Ordinal::new(1));
+        assert_eq!(ordinals(&holdings.settle(&before)), [0, 1]);
+        let unready = holdings.reopen(&[Ordinal::new(0)], &after);
+        assert_eq!(ordinals(&unready), [0, 1]);
+        assert_eq!(ordinals(&holdings.missing(after.live())), [2, 3]);
+        holdings.add(Ordinal::new(2));
+        assert_eq!(ordinals(&holdings.settle(&after)), [2]);
+        holdings.add(Ordinal::new(3));
+        assert_eq!(ordinals(&holdings.settle(&after)), [0, 1, 3]);
+        let unready = holdings.remove(&[Ordinal::new(3)], &after);
+        assert_eq!(ordinals(&unready), [0, 1, 3]);
     }
 
     #[test]

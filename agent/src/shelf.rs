@@ -24,6 +24,11 @@ pub(crate) struct Shelf {
     pub(crate) adopted: bool,
     /// Names whose meaning changed since they were last put in place.
     pub(crate) changed_names: Vec<Name>,
+    /// Objects of which more became known since it was last worked out what is
+    /// ready.
+    pub(crate) described: Vec<Ordinal>,
+    /// What is withdrawn, and what nothing but that needs.
+    pub(crate) gone: RoaringBitmap,
 }
 
 impl Shelf {
@@ -40,6 +45,12 @@ impl Shelf {
                         self.changed_names.extend(self.catalog.names_of(ordinal));
                     }
                 }
+                Entry::ObjectDescribed(object) => {
+                    if let Some(ordinal) = self.catalog.ordinal(&object.digest) {
+                        self.described.push(ordinal);
+                        self.changed_names.extend(self.catalog.names_of(ordinal));
+                    }
+                }
                 // A pending name is nowhere in place, and so changes nothing there.
                 Entry::NamePending { .. }
                 | Entry::NameDropped { .. }
@@ -48,12 +59,23 @@ impl Shelf {
                 | Entry::Unknown => {}
             }
         }
+        // Once for all of a long log, not after each revision.
+        if self.replayed {
+            self.gone = self.catalog.gone();
+        }
         Ok(())
     }
 
-    /// Whether an object may be handed out: ready, and not withdrawn.
+    /// The log on disk has been applied: from now on things are served.
+    pub(crate) fn replayed(&mut self) {
+        self.replayed = true;
+        self.gone = self.catalog.gone();
+    }
+
+    /// Whether an object may be handed out: ready, and not gone with what is
+    /// withdrawn.
     pub(crate) fn serves(&self, ordinal: Ordinal) -> bool {
-        self.ready.contains(ordinal.get()) && !self.catalog.is_withdrawn(ordinal)
+        self.ready.contains(ordinal.get()) && !self.gone.contains(ordinal.get())
     }
 
     /// Whether a name may be answered with its object.

@@ -29,6 +29,39 @@ pub(crate) fn catalog_of_image_and_file() -> Catalog {
     catalog
 }
 
+/// Manifest 0, known as bytes, and index 1 over it; then the same when it is
+/// known that the manifest needs layer 2 and config 3.
+pub(crate) fn described_image() -> (Catalog, Catalog) {
+    let catalogs = [1, 2].map(|revisions| {
+        let mut catalog = Catalog::default();
+        let index = "application/vnd.oci.image.index.v1+json";
+        let unread = vec![
+            added("manifest", "application/octet-stream", &[]),
+            added("index", index, &["manifest"]),
+            Entry::NameSet {
+                name: "kube-proxy:v1".parse().unwrap(),
+                digest: Digest::of(b"index"),
+            },
+        ];
+        catalog.apply(&with_commit(unread, 1)).unwrap();
+        if revisions == 2 {
+            catalog.apply(&with_commit(description(), 2)).unwrap();
+        }
+        catalog
+    });
+    let [before, after] = catalogs;
+    (before, after)
+}
+
+/// Layer and config, and that the manifest needs them.
+pub(crate) fn description() -> Vec<Entry> {
+    let mut entries: Vec<_> = image().into_iter().take(3).collect();
+    if let Some(Entry::ObjectAdded(manifest)) = entries.pop() {
+        entries.push(Entry::ObjectDescribed(manifest));
+    }
+    entries
+}
+
 fn image() -> Vec<Entry> {
     vec![
         added("layer", "application/vnd.oci.image.layer.v1.tar", &[]),

@@ -223,13 +223,14 @@ impl Catalog {
                 Entry::NameDropped { name, .. } => self.end_pending(name),
                 Entry::Withdrawn { digest, reason } => {
                     if let Some(ordinal) = self.objects.ordinal(digest) {
-                        self.liveness
-                            .withdraw(&self.objects, ordinal, reason, index);
+                        self.touched +=
+                            self.liveness
+                                .withdraw(&self.objects, ordinal, reason, index);
                     }
                 }
                 Entry::Reinstated { digest, .. } => {
                     if let Some(ordinal) = self.objects.ordinal(digest) {
-                        self.liveness.reinstate(&self.objects, ordinal);
+                        self.touched += self.liveness.reinstate(&self.objects, ordinal);
                     }
                 }
                 Entry::ObjectDescribed(object) => self.describe(object),
@@ -274,13 +275,13 @@ impl Catalog {
         }
     }
 
-    /// Whoever holds the object holds its new children from now on.
+    /// Whatever holds the object holds its new children from now on.
     fn describe(&mut self, object: &Object) {
         let Some((ordinal, new)) = self.objects.describe(object) else {
             return;
         };
         for child in new {
-            if self.liveness.is_reachable(ordinal) {
+            if self.liveness.live().contains(ordinal.get()) {
                 self.touched += self.liveness.hold(&self.objects, child);
             }
             self.touched += self.membership.hold_below(&self.objects, ordinal, child);

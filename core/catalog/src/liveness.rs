@@ -1,9 +1,11 @@
 //! What may go, and what a mirror wants.
 //!
-//! An object is reachable while a name, in force or pending, reaches it through
-//! children, whatever refers to it; it is live while it is reachable and not withdrawn. Kept as
-//! counts: of the names that mean the object or will, plus the edges to it
-//! from parents that are reachable.
+//! An object is reachable while a name, in force or pending, means it or
+//! something live needs it, whatever refers to it; it is live while it is
+//! reachable and not withdrawn. So what only a withdrawn object needs is not
+//! live either, and may become so again by another that needs it. Kept as
+//! counts: of the names that mean the object or will, plus the edges to it from
+//! parents that are live.
 
 use std::collections::BTreeMap;
 
@@ -71,11 +73,7 @@ impl Liveness {
             let count = &mut self.counts[ordinal.get() as usize];
             *count += 1;
             let is_new = *count == 1;
-            if is_new && !self.withdrawn.contains_key(&ordinal) {
-                self.live.insert(ordinal.get());
-                self.live_bytes += u128::from(objects.size(ordinal));
-            }
-            is_new
+            is_new && self.enter(objects, ordinal)
         })
     }
 
@@ -85,30 +83,51 @@ impl Liveness {
             let count = &mut self.counts[ordinal.get() as usize];
             *count -= 1;
             let is_gone = *count == 0;
-            if is_gone {
-                self.leave(objects, ordinal);
-            }
-            is_gone
+            is_gone && self.leave(objects, ordinal)
         })
     }
 
-    /// `at` is the log index of the entry that says so.
-    pub(crate) fn withdraw(&mut self, objects: &Objects, ordinal: Ordinal, reason: &str, at: u64) {
+    /// `at` is the log index of the entry that says so. Gives the number of
+    /// counts changed.
+    pub(crate) fn withdraw(
+        &mut self,
+        objects: &Objects,
+        ordinal: Ordinal,
+        reason: &str,
+        at: u64,
+    ) -> u64 {
+        let was_live = self.leave(objects, ordinal);
         let reason = reason.into();
         self.withdrawn.insert(ordinal, Withdrawal { reason, at });
-        self.leave(objects, ordinal);
+        let children = objects.children(ordinal).iter();
+        let children = children.filter(|_| was_live);
+        children.map(|child| self.let_go(objects, *child)).sum()
     }
 
-    pub(crate) fn reinstate(&mut self, objects: &Objects, ordinal: Ordinal) {
+    /// Gives the number of counts changed.
+    pub(crate) fn reinstate(&mut self, objects: &Objects, ordinal: Ordinal) -> u64 {
         self.withdrawn.remove(&ordinal);
-        if self.is_reachable(ordinal) && self.live.insert(ordinal.get()) {
+        let is_live = self.is_reachable(ordinal) && self.enter(objects, ordinal);
+        let children = objects.children(ordinal).iter();
+        let children = children.filter(|_| is_live);
+        children.map(|child| self.hold(objects, *child)).sum()
+    }
+
+    /// Whether it has become live, and so holds its children.
+    fn enter(&mut self, objects: &Objects, ordinal: Ordinal) -> bool {
+        let is_new = !self.withdrawn.contains_key(&ordinal) && self.live.insert(ordinal.get());
+        if is_new {
             self.live_bytes += u128::from(objects.size(ordinal));
         }
+        is_new
     }
 
-    fn leave(&mut self, objects: &Objects, ordinal: Ordinal) {
-        if self.live.remove(ordinal.get()) {
+    /// Whether it was live, and so held its children.
+    fn leave(&mut self, objects: &Objects, ordinal: Ordinal) -> bool {
+        let was_live = self.live.remove(ordinal.get());
+        if was_live {
             self.live_bytes -= u128::from(objects.size(ordinal));
         }
+        was_live
     }
 }

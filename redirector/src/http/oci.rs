@@ -20,6 +20,9 @@ use crate::oci_manifests::WantedManifest;
 /// Most tags in one answer; the rest is behind its `Link`.
 const MAX_TAGS: usize = 10_000;
 
+/// Why something of a repository is not live that is not withdrawn itself.
+const WITH_ANOTHER: &str = "only what was withdrawn needs it";
+
 /// Media types that are asked for as manifests.
 const MANIFEST_TYPES: [&str; 6] = [
     "application/vnd.oci.image.manifest.v1+json",
@@ -76,6 +79,9 @@ fn manifest(context: &Context<'_>, repository: &Repository, ordinal: Ordinal) ->
     }
     if !catalog.contains(repository.as_str(), ordinal) || !is_manifest(object.media_type()) {
         return Answer::Reply(unknown(context, repository, Asked::Manifest));
+    }
+    if !catalog.is_live(ordinal) {
+        return Answer::Reply(gone(Asked::Manifest, WITH_ANOTHER));
     }
     let size = object.size();
     let reply = Reply::empty(StatusCode::OK)
@@ -137,6 +143,7 @@ pub(super) fn blob(context: &Context<'_>, repository: &Repository, digest: &Dige
         .ordinal(digest)
         .filter(|ordinal| context.catalog.contains(repository.as_str(), *ordinal));
     match held {
+        Some(ordinal) if !context.catalog.is_live(ordinal) => gone(Asked::Blob, WITH_ANOTHER),
         Some(ordinal) => blob_redirect(context, digest, ordinal, Some(repository)),
         None => unknown(context, repository, Asked::Blob),
     }

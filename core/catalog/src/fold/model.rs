@@ -122,7 +122,7 @@ impl Model {
             && (known.pieces.is_none() || said.pieces == known.pieces)
             && referrer_fits
             && said.children.iter().all(|child| self.knows(child))
-            && !self.below(new.clone()).contains(&said.digest);
+            && !self.below(new.clone(), |_| true).contains(&said.digest);
         if fits {
             let mut children = known.children;
             for child in new {
@@ -153,19 +153,25 @@ impl Model {
     /// What the names in force that pass `wanted` reach.
     pub(super) fn reached(&self, wanted: impl Fn(&Name) -> bool) -> BTreeSet<Digest> {
         let names = self.names.iter().filter(|(name, _)| wanted(name));
-        self.below(names.map(|(_, (digest, _))| *digest).collect())
+        self.below(names.map(|(_, (digest, _))| *digest).collect(), |_| true)
     }
 
-    /// What any name reaches, in force or pending.
+    /// What any name reaches, in force or pending, through what is not withdrawn.
     pub(super) fn reachable(&self) -> BTreeSet<Digest> {
         let names = self.names.values().chain(self.pending.values());
-        self.below(names.map(|(digest, _)| *digest).collect())
+        let through = |digest: &Digest| !self.withdrawn.contains_key(digest);
+        self.below(names.map(|(digest, _)| *digest).collect(), through)
     }
 
-    fn below(&self, mut waiting: Vec<Digest>) -> BTreeSet<Digest> {
+    /// These and what they need `through` objects.
+    pub(super) fn below(
+        &self,
+        mut waiting: Vec<Digest>,
+        through: impl Fn(&Digest) -> bool,
+    ) -> BTreeSet<Digest> {
         let mut reached = BTreeSet::new();
         while let Some(digest) = waiting.pop() {
-            if reached.insert(digest) {
+            if reached.insert(digest) && through(&digest) {
                 let object = self.objects.iter().find(|object| object.digest == digest);
                 waiting.extend(object.unwrap().children.iter().copied());
             }

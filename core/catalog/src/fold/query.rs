@@ -86,8 +86,8 @@ impl Catalog {
         self.live().contains(ordinal.get())
     }
 
-    /// True if a name, in force or pending, reaches the object through children,
-    /// withdrawn or not.
+    /// True if a name, in force or pending, means the object or something live
+    /// needs it, withdrawn or not.
     #[must_use]
     pub fn is_reachable(&self, ordinal: Ordinal) -> bool {
         self.liveness.is_reachable(ordinal)
@@ -115,6 +115,33 @@ impl Catalog {
     /// All withdrawn objects with the reason, by ordinal.
     pub fn all_withdrawn(&self) -> impl Iterator<Item = (Ordinal, &str)> {
         self.liveness.all_withdrawn()
+    }
+}
+
+/// What withdrawn objects take with them.
+impl Catalog {
+    /// These withdrawn objects, and what they need through children and nothing
+    /// live does: what is purged because of them. At a cost in proportion to
+    /// what they need.
+    #[must_use]
+    pub fn gone_with(&self, withdrawn: impl IntoIterator<Item = Ordinal>) -> RoaringBitmap {
+        let mut gone = RoaringBitmap::new();
+        let mut open: Vec<Ordinal> = withdrawn.into_iter().collect();
+        while let Some(ordinal) = open.pop() {
+            if !self.is_live(ordinal)
+                && ordinal.get() < self.object_count()
+                && gone.insert(ordinal.get())
+            {
+                open.extend(self.objects.children(ordinal));
+            }
+        }
+        gone
+    }
+
+    /// [`Catalog::gone_with`] everything that is withdrawn.
+    #[must_use]
+    pub fn gone(&self) -> RoaringBitmap {
+        self.gone_with(self.all_withdrawn().map(|(ordinal, _)| ordinal))
     }
 }
 

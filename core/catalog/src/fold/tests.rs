@@ -156,6 +156,19 @@ fn assert_same(catalog: &Catalog, model: &Model) {
     let sizes = model.objects.iter().filter(|o| live.contains(&o.digest));
     assert_eq!(catalog.live_bytes(), sizes.map(|o| o.size).sum::<u64>());
     assert_eq!(catalog.all_withdrawn().count(), model.withdrawn.len());
+    let below = model.below(model.withdrawn.keys().copied().collect(), |_| true);
+    let gone = catalog.gone();
+    for digest in below.difference(&live) {
+        // Unless something live stands between.
+        let ordinal = catalog.ordinal(digest).unwrap();
+        let holders = model.objects.iter().filter(|o| o.children.contains(digest));
+        let by_what_is_gone = holders
+            .filter_map(|holder| catalog.ordinal(&holder.digest))
+            .any(|holder| gone.contains(holder.get()));
+        let expected = by_what_is_gone || model.withdrawn.contains_key(digest);
+        assert_eq!(gone.contains(ordinal.get()), expected);
+    }
+    assert!(gone.is_disjoint(catalog.live()));
 
     for number in 0..=40 {
         let known = catalog.ordinal(&digest(number)).is_some();

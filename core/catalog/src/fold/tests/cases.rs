@@ -55,6 +55,37 @@ fn a_withdrawn_object_keeps_its_names_and_is_not_live_until_reinstated() {
 }
 
 #[test]
+fn what_only_a_withdrawn_object_needs_is_not_live_until_something_else_needs_it() {
+    let mut catalog = Catalog::default();
+    let entries = vec![
+        object(0, &[]),
+        object(1, &[]),
+        object(2, &[0, 1]),
+        object(4, &[1]),
+        set(tag("a", "v1"), 2),
+        set(tag("d", "v1"), 4),
+    ];
+    apply(&mut catalog, entries).unwrap();
+    let live = |catalog: &Catalog| {
+        let of = |number| catalog.ordinal(&digest(number)).unwrap();
+        [0, 1, 2].map(|number| catalog.is_live(of(number)))
+    };
+    apply(&mut catalog, vec![withdraw(2)]).unwrap();
+    assert_eq!(live(&catalog), [false, true, false]);
+    assert_eq!(catalog.gone().iter().collect::<Vec<_>>(), [0, 2]);
+    let leaf = catalog.ordinal(&digest(0)).unwrap();
+    assert!(!catalog.is_withdrawn(leaf) && catalog.contains("a", leaf));
+    // The repaired one, on the same base.
+    let repaired = vec![object(5, &[0]), set(tag("a", "v2"), 5)];
+    apply(&mut catalog, repaired).unwrap();
+    assert_eq!(live(&catalog), [true, true, false]);
+    assert_eq!(catalog.gone().iter().collect::<Vec<_>>(), [2]);
+    apply(&mut catalog, vec![remove(tag("a", "v2")), reinstate(2)]).unwrap();
+    assert_eq!(live(&catalog), [true, true, true]);
+    assert!(catalog.gone().is_empty());
+}
+
+#[test]
 fn each_contradiction_is_refused_with_its_entry_and_changes_nothing() {
     let mut catalog = Catalog::default();
     let mut entries = vec![
