@@ -238,7 +238,7 @@ async fn start(
             state: state.clone(),
             ledger: opened.ledger.clone(),
             catalog: catalog.clone(),
-            executor: Executor::new(sources.clone(), store.clone()),
+            executor: Executor::new(sources.clone(), store.clone(), catalog.clone()),
             follower: follower.clone(),
             tasks: tasks.clone(),
             clock: Arc::clone(&clock),

@@ -3,9 +3,10 @@
 //! [`plan`] parses and plans, [`resolve`] and [`referrers`] (and [`cosign`])
 //! read staging through [`sources`] ([`channel`] production itself),
 //! [`orders`] keeps the result until it is confirmed, [`operation`]
-//! carries it out, [`execute`] brings the content, and [`compose`] makes one
-//! revision of all that succeeded. After the confirmation nothing is left to
-//! choose. With a [`gate`] there are two revisions: content, then names.
+//! carries it out, [`execute`] brings the content, and [`compose`] (with what
+//! [`facts`] makes of several words on one object) makes one revision of all that
+//! succeeded. After the confirmation nothing is left to choose. With a [`gate`]
+//! there are two revisions: content, then names.
 //! [`registration`] says what a project is; [`bounds`] whose names are
 //! whose, asked when a plan is made and again when it is executed; [`brake`] stops
 //! what would take much of a project away.
@@ -16,6 +17,7 @@ mod channel;
 pub(crate) mod compose;
 mod cosign;
 pub(crate) mod execute;
+mod facts;
 pub(crate) mod follow;
 pub(crate) mod gate;
 pub(crate) mod operation;

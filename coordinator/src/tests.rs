@@ -11,4 +11,5 @@ mod restart;
 mod revert;
 mod running;
 mod surface;
+mod truth;
 mod withdraw;

@@ -27,6 +27,7 @@ use crate::state::operations::{self as rows, Decision};
 use crate::state::{State, StateError, projects};
 use choice::Choice;
 pub(crate) use decide::{Change, shown};
+use decide::{coming_back, gone_with};
 pub(crate) use sight::Troubles;
 
 /// Longest reason, in bytes: every entry of the revision repeats it.
@@ -211,7 +212,7 @@ impl Withdrawals {
         self.tasks.spawn("withdrawal", OnError::Log, async move {
             let (way, objects) = (wish.way, change.objects.clone());
             let mut done = this.commit(wish, change).await;
-            // What is withdrawn now, also if this was not to be.
+            // What is gone now, also if this was not to be.
             let mut troubles = this.hide(&objects).await;
             if let Ok(changed) = &mut done {
                 if way == Way::Reinstate {
@@ -227,8 +228,11 @@ impl Withdrawals {
 
     async fn commit(&self, wish: Wish, change: Change) -> Result<Changed, ChangeError> {
         if wish.way == Way::Reinstate {
-            self.bring_back(&change.objects).await?;
-            self.check_bytes(&change).await?;
+            let coming = self
+                .catalog
+                .read(|catalog| coming_back(catalog, &change.objects));
+            self.bring_back(&coming).await?;
+            self.check_bytes(&coming).await?;
         }
         let now = self.clock.unix_seconds();
         let id = format!("{now:x}-{:08x}", rand::random::<u32>());
@@ -293,9 +297,9 @@ impl Withdrawals {
     }
 
     /// A name whose bytes are nowhere must not come back.
-    async fn check_bytes(&self, change: &Change) -> Result<(), ChangeError> {
+    async fn check_bytes(&self, objects: &[Digest]) -> Result<(), ChangeError> {
         let items: Vec<_> = self.catalog.read(|catalog| {
-            let objects = change.objects.iter();
+            let objects = objects.iter();
             objects.filter_map(|digest| item(catalog, digest)).collect()
         });
         let held = self.store.held(items.clone()).await?;

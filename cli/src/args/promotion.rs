@@ -81,6 +81,10 @@ pub(crate) struct ReconcileArgs {
     /// Removes names that the manifests no longer list.
     #[arg(long)]
     pub(crate) prune: bool,
+    /// Looks at staging also for images whose names are as listed: for signatures
+    /// that came later, and platforms that were missing.
+    #[arg(long)]
+    pub(crate) recheck: bool,
     #[command(flatten)]
     pub(crate) known: AcknowledgedArgs,
     /// Why, for the catalog and the history.

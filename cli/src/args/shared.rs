@@ -43,6 +43,13 @@ pub(crate) struct ChangeArgs {
     /// Lets more than 5 % of a project be removed, or lost in staging.
     #[arg(long)]
     pub(crate) allow_mass_change: bool,
+    /// Promotes an image without the platforms that staging does not have.
+    #[arg(long)]
+    pub(crate) allow_sparse: bool,
+    /// Looks at staging also for images whose names are as listed: for signatures
+    /// that came later, and platforms that were missing.
+    #[arg(long)]
+    pub(crate) recheck: bool,
 }
 
 impl ChangeArgs {
@@ -53,6 +60,8 @@ impl ChangeArgs {
             prune: self.prune,
             allow_tag_moves: self.allow_tag_moves,
             allow_mass_change: self.allow_mass_change,
+            allow_sparse: self.allow_sparse,
+            recheck: self.recheck,
             dry_run: false,
             strict: false,
         }

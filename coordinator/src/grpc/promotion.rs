@@ -64,6 +64,8 @@ impl promotion_server::Promotion for Service {
             allow_tag_moves: options.allow_tag_moves,
             strict: options.strict,
             allow_mass_change: options.allow_mass_change,
+            allow_sparse: options.allow_sparse,
+            recheck: options.recheck,
             scope: admitted.scope,
         };
         let planner = self.shared.planner.clone();

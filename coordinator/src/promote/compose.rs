@@ -2,7 +2,8 @@
 //!
 //! This is the last look: a name is set only if it still means what it meant
 //! when the plan was made. What other people promoted in between does not
-//! matter otherwise.
+//! matter otherwise: of what they recorded of an object nothing is lost, and what
+//! they did not know of it is added.
 //!
 //! A promotion with a gate comes here twice: first its names become pending,
 //! later they are set, or dropped.
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use landfall_catalog::{Catalog, Digest, Entry, FilePath, Name, Object};
 use landfall_proto::model::encode_entry;
 
+use super::facts::added;
 use crate::state::operations::Decision;
 
 /// A change of one name, whose content the origin holds.
@@ -82,7 +84,7 @@ impl Composed {
 pub(crate) fn compose(catalog: &Catalog, proposals: &[Proposal]) -> Composed {
     let mut draft = Draft {
         catalog,
-        added: HashSet::new(),
+        facts: HashMap::new(),
         names: HashMap::new(),
         waiting: HashMap::new(),
         leaving: HashSet::new(),
@@ -129,10 +131,17 @@ enum Way {
     Open,
 }
 
+/// What a revision has to say of objects before it names them.
+#[derive(Default)]
+struct News {
+    entries: Vec<(Entry, Bytes)>,
+    facts: HashMap<Digest, Arc<Object>>,
+}
+
 struct Draft<'a> {
     catalog: &'a Catalog,
-    /// Objects that this revision adds.
-    added: HashSet<Digest>,
+    /// What the objects are that this revision adds or describes.
+    facts: HashMap<Digest, Arc<Object>>,
     /// Names that this revision changes, and what they mean after it.
     names: HashMap<Name, Option<Digest>>,
     /// Names that this revision announces, sets or drops, and what they wait to
@@ -208,7 +217,10 @@ impl Draft<'_> {
         let current = self.meaning(&proposal.name);
         let root = objects.last().ok_or("nothing is to be promoted")?;
         let outcome = if copied { "copied" } else { "present" };
+        self.refuse_withdrawn(objects)?;
         if current == Some(root.digest) {
+            let new = self.news(objects)?;
+            self.tell(new);
             return Ok(match way {
                 Way::Set | Way::Announce => Taken::As(outcome),
                 Way::Open => Taken::Dropped(outcome, "it was set meanwhile".into()),
@@ -260,12 +272,52 @@ impl Draft<'_> {
         Some(*self.catalog.object(record.ordinal)?.digest())
     }
 
-    fn name(&mut self, name: &Name, objects: &[Arc<Object>], way: Way) -> Result<(), String> {
+    fn refuse_withdrawn(&self, objects: &[Arc<Object>]) -> Result<(), String> {
+        let withdrawn = objects.iter().find_map(|object| {
+            let reason = self.catalog.withdrawn(&object.digest)?;
+            Some(format!("{} is withdrawn: {reason}", object.digest))
+        });
+        withdrawn.map_or(Ok(()), Err)
+    }
+
+    /// What these objects say that is not known yet; changes nothing.
+    fn news(&self, objects: &[Arc<Object>]) -> Result<News, String> {
+        let mut news = News::default();
         for object in objects {
-            if let Some(reason) = self.catalog.withdrawn(&object.digest) {
-                return Err(format!("{} is withdrawn: {reason}", object.digest));
+            let known = news.facts.get(&object.digest).cloned();
+            let (entry, now) = match known.or_else(|| self.known(&object.digest)) {
+                None => {
+                    let entry = Entry::ObjectAdded(Object::clone(object));
+                    (entry, Arc::clone(object))
+                }
+                Some(known) => {
+                    let Some(now) = added(&known, object)? else {
+                        continue;
+                    };
+                    (Entry::ObjectDescribed(now.clone()), Arc::new(now))
+                }
+            };
+            for child in &now.children {
+                if !self.is_known(child) && !news.facts.contains_key(child) {
+                    return Err(format!("{} needs {child}, which is missing", object.digest));
+                }
             }
+            let encoded = encode_entry(&entry)
+                .map_err(|error| format!("{} cannot be recorded: {error}", object.digest))?;
+            news.entries.push((entry, encoded));
+            news.facts.insert(object.digest, now);
         }
+        Ok(news)
+    }
+
+    fn tell(&mut self, news: News) {
+        for (entry, encoded) in news.entries {
+            self.composed.push(entry, encoded);
+        }
+        self.facts.extend(news.facts);
+    }
+
+    fn name(&mut self, name: &Name, objects: &[Arc<Object>], way: Way) -> Result<(), String> {
         let root = objects.last().ok_or("nothing is to be promoted")?.digest;
         if let Name::Root(_, digest) = name
             && *digest != root
@@ -275,22 +327,7 @@ impl Draft<'_> {
         if let Name::File(path) = name {
             self.check_collisions(path, way)?;
         }
-        let mut new = Vec::new();
-        let mut new_digests = HashSet::new();
-        for object in objects {
-            if self.is_known(&object.digest) || !new_digests.insert(object.digest) {
-                continue;
-            }
-            for child in &object.children {
-                if !self.is_known(child) && !new_digests.contains(child) {
-                    return Err(format!("{} needs {child}, which is missing", object.digest));
-                }
-            }
-            let entry = Entry::ObjectAdded(Object::clone(object));
-            let encoded = encode_entry(&entry)
-                .map_err(|error| format!("{} cannot be recorded: {error}", object.digest))?;
-            new.push((entry, encoded));
-        }
+        let news = self.news(objects)?;
         let (name_meant, digest) = (name.clone(), root);
         let named = match way {
             Way::Set | Way::Open => Entry::NameSet {
@@ -304,11 +341,8 @@ impl Draft<'_> {
         };
         let encoded = encode_entry(&named).map_err(|error| error.to_string())?;
         // Nothing below fails: an entry is taken whole or not at all.
-        for (entry, encoded) in new {
-            self.composed.push(entry, encoded);
-        }
+        self.tell(news);
         self.composed.push(named, encoded);
-        self.added.extend(new_digests);
         if let Name::File(path) = name {
             self.new_paths.insert(path.as_str().to_owned());
         }
@@ -326,20 +360,35 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// What is known of an object by now.
+    fn known(&self, digest: &Digest) -> Option<Arc<Object>> {
+        let recorded = || self.catalog.facts(self.catalog.ordinal(digest)?);
+        let told = self.facts.get(digest).cloned();
+        told.or_else(|| recorded().map(Arc::new))
+    }
+
     fn is_known(&self, digest: &Digest) -> bool {
-        self.added.contains(digest) || self.catalog.ordinal(digest).is_some()
+        self.facts.contains_key(digest) || self.catalog.ordinal(digest).is_some()
     }
 
     /// `x` and `x/y` cannot both be files.
     fn check_collisions(&self, path: &FilePath, way: Way) -> Result<(), String> {
         let collides = |other: &str| format!("{path} collides with {other}");
-        if let Some(other) = self.catalog.colliding_file(path) {
-            let name = Name::File(other);
+        // A folder goes only when the last of its files does.
+        let stays = |other: &FilePath| {
+            let name = Name::File(other.clone());
             let has_gone = matches!(self.names.get(&name), Some(None));
             let will_have_gone = way == Way::Announce && self.leaving.contains(&name);
-            if !has_gone && !will_have_gone {
-                return Err(collides(&name.to_string()));
-            }
+            !has_gone && !will_have_gone
+        };
+        let above = path.folders().filter_map(|folder| {
+            self.catalog.file(folder)?;
+            folder.parse::<FilePath>().ok()
+        });
+        let below = self.catalog.files_below(path.as_str());
+        let below = below.map(|(path, _)| path.clone());
+        if let Some(other) = above.chain(below).find(stays) {
+            return Err(collides(other.as_str()));
         }
         // Those that wait together with it were looked at when they were announced.
         if way != Way::Open

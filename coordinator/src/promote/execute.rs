@@ -1,14 +1,14 @@
 //! Brings the content of an entry to the origin: verified before it can be
 //! seen, in bounded memory, each object once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt, TryStreamExt};
-use landfall_catalog::{Digest, Name, Object, PIECE_SIZE, Repository};
+use landfall_catalog::{Catalog, Digest, Hasher, Name, Object, Ordinal, PIECE_SIZE, Repository};
 use landfall_content::{
-    ASIDE, FaultKind, Item, NameChange, PieceHasher, PieceList, Source, Store, StoreError,
-    TransferError, Want, oci, transfer,
+    ASIDE, FaultKind, Item, NameChange, PieceHasher, Source, Store, StoreError, TransferError,
+    Want, oci, transfer,
 };
 use landfall_proto::status::chain;
 use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
@@ -23,12 +23,35 @@ use crate::state::projects::HalfKind;
 
 /// Objects of one entry that are brought at a time.
 const CONCURRENT_OBJECTS: usize = 4;
+/// Objects of which it is remembered that they were verified; one that is
+/// forgotten is read once more.
+const MAX_SEEN: usize = 200_000;
 
 /// Copies from staging to the origin; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Executor {
     sources: Sources,
     store: Store,
+    catalog: SharedCatalog,
+    seen: Seen,
+}
+
+/// What this program has verified at the origin and the catalog may not know
+/// yet: the digest of its piece list, if it has one.
+#[derive(Clone, Debug, Default)]
+struct Seen(Arc<Mutex<HashMap<Place, Verified>>>);
+
+type Verified = Arc<tokio::sync::Mutex<Option<Option<Digest>>>>;
+
+impl Seen {
+    fn of(&self, place: &Place) -> Verified {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= MAX_SEEN {
+            // Those in use stay: whoever waits has to wait for the same.
+            seen.retain(|_, verified| Arc::strong_count(verified) > 1);
+        }
+        Arc::clone(seen.entry(place.clone()).or_default())
+    }
 }
 
 /// An entry whose content the origin holds.
@@ -86,8 +109,13 @@ impl From<StoreError> for Missed {
 }
 
 impl Executor {
-    pub(crate) fn new(sources: Sources, store: Store) -> Self {
-        Self { sources, store }
+    pub(crate) fn new(sources: Sources, store: Store, catalog: SharedCatalog) -> Self {
+        Self {
+            sources,
+            store,
+            catalog,
+            seen: Seen::default(),
+        }
     }
 
     /// Brings everything that `order` needs, and leaves its name to
@@ -189,6 +217,42 @@ impl Executor {
         })
     }
 
+    /// What a withdrawal has put aside while somebody promoted it with something
+    /// else, or just before.
+    pub(crate) async fn see_again(&self, orders: &Orders) {
+        if matches!(self.store, Store::Directory(_)) {
+            return;
+        }
+        let items: Vec<Item> = self.catalog.read(|catalog| {
+            let withdrawn = catalog.all_withdrawn().map(|(ordinal, _)| ordinal);
+            let below: HashSet<Ordinal> = catalog.closure(withdrawn).into_iter().collect();
+            if below.is_empty() {
+                return Vec::new();
+            }
+            let is_among = |catalog: &Catalog, object: &Object| {
+                let ordinal = catalog.ordinal(&object.digest);
+                ordinal.is_some_and(|ordinal| below.contains(&ordinal) && catalog.is_live(ordinal))
+            };
+            let entries = orders.entries.iter().flat_map(|order| {
+                let objects = order.closure.iter();
+                let objects = objects.filter(|object| is_among(catalog, object));
+                objects.map(|object| item(order, object))
+            });
+            entries.collect()
+        });
+        for item in items {
+            let restored = match &self.store {
+                Store::Directory(_) => return,
+                Store::Bucket(bucket) => bucket.restore(&item).await,
+                Store::Registry(registry) => registry.restore(&item).await,
+            };
+            if let Err(error) = restored {
+                let digest = item.digest;
+                tracing::error!(%digest, error = %chain(&error), "the origin may lack what was promoted beside a withdrawal");
+            }
+        }
+    }
+
     async fn bring(
         &self,
         order: &Order,
@@ -197,22 +261,46 @@ impl Executor {
         count: &(impl Fn(&Digest, u64) + Send + Sync),
     ) -> Result<(Arc<Object>, bool), Missed> {
         let item = item(order, object);
+        let known = self.catalog.read(|catalog| {
+            let object = catalog.object(catalog.ordinal(&object.digest)?)?;
+            Some(object.pieces().copied())
+        });
+        // One entry at a time: what one finds wrong and mends no other takes away.
+        let place = self.in_store(&item);
+        let seen = self.seen.of(&place);
+        let mut seen = seen.lock().await;
         let is_there = self.store.has(&item).await?;
-        if is_there {
+        let (pieces, is_right) = match (is_there, known, *seen) {
+            // The catalog knows it: it was verified before it was recorded.
+            (true, Some(Some(pieces)), _) => (Some(pieces), true),
+            (true, Some(None), _) if !self.has_pieces(&item) => (None, true),
+            (true, _, Some(pieces)) => (pieces, true),
+            (true, _, None) => match self.examine(&item).await? {
+                Some(pieces) => (pieces, true),
+                None => {
+                    self.clear(&item).await?;
+                    copying.lock().insert(place.clone());
+                    (self.copy(order, object, count).await?, false)
+                }
+            },
+            (false, ..) => {
+                copying.lock().insert(place.clone());
+                (self.copy(order, object, count).await?, false)
+            }
+        };
+        *seen = Some(pieces);
+        drop(seen);
+        if is_right {
             count(&object.digest, item.size);
-        } else {
-            copying.lock().insert(self.in_store(&item));
-            self.copy(order, object, count).await?;
         }
-        let mut recorded = Arc::clone(object);
-        if item.size > PIECE_SIZE && self.store.keeps_files() {
-            let pieces = self.pieces(&item).await?;
-            recorded = Arc::new(Object {
-                pieces: Some(pieces.digest()),
+        let recorded = match pieces {
+            None => Arc::clone(object),
+            pieces => Arc::new(Object {
+                pieces,
                 ..Object::clone(object)
-            });
-        }
-        let copied = copying.lock().contains(&self.in_store(&item));
+            }),
+        };
+        let copied = copying.lock().contains(&place);
         Ok((recorded, copied))
     }
 
@@ -222,12 +310,31 @@ impl Executor {
         (item.digest, repository.filter(|_| apart))
     }
 
+    /// Whether the origin keeps a piece list beside the object.
+    fn has_pieces(&self, item: &Item) -> bool {
+        item.size > PIECE_SIZE && self.store.keeps_files()
+    }
+
+    /// Takes away what the origin has under a digest that is not its own: it is
+    /// in no catalog, and nobody was told of it.
+    async fn clear(&self, item: &Item) -> Result<(), Missed> {
+        let digest = item.digest;
+        tracing::error!(%digest, "the origin holds other bytes under this digest; they are replaced");
+        let removed = self.store.remove(item).await;
+        removed.map(drop).map_err(|error| {
+            let why = chain(&error);
+            Missed::Failed(format!(
+                "the origin holds other bytes than those of {digest}, and they cannot be removed: {why}"
+            ))
+        })
+    }
+
     async fn copy(
         &self,
         order: &Order,
         object: &Object,
         count: &(impl Fn(&Digest, u64) + Send + Sync),
-    ) -> Result<(), Missed> {
+    ) -> Result<Option<Digest>, Missed> {
         let (source, copies) = self.source(order, object).await?;
         let want = Want {
             digest: object.digest,
@@ -235,14 +342,15 @@ impl Executor {
             pieces: None,
             make_pieces: self.store.keeps_files(),
         };
-        let destination = self.store.destination(&item(order, object));
+        let item = item(order, object);
+        let destination = self.store.destination(&item);
         let progress = |bytes: u64| count(&object.digest, bytes);
         let _permit = copies
             .acquire()
             .await
             .map_err(|error| Missed::Failed(error.to_string()))?;
         let sources = [source];
-        retry(RetryPolicy::default(), "copy from staging", || async {
+        let fetched = retry(RetryPolicy::default(), "copy from staging", || async {
             transfer(
                 destination.clone(),
                 &want,
@@ -255,7 +363,52 @@ impl Executor {
         })
         .await
         .map_err(|failure| missed(&failure.0))?;
-        Ok(())
+        if !self.has_pieces(&item) {
+            return Ok(None);
+        }
+        if let Some(list) = fetched.pieces {
+            return Ok(Some(list.digest()));
+        }
+        let gone = || Missed::Failed(format!("{} is gone from the origin again", item.digest));
+        self.examine(&item).await?.ok_or_else(gone)
+    }
+
+    /// Hashes what the origin holds, all of it: the digest of its piece list, which
+    /// is stored if it has one. None: these are not the bytes of the digest.
+    async fn examine(&self, item: &Item) -> Result<Option<Option<Digest>>, Missed> {
+        let source = self.store.source(item)?;
+        let unread = |why: &dyn std::error::Error| {
+            let digest = item.digest;
+            Missed::Failed(format!("{digest} cannot be read back: {}", chain(why)))
+        };
+        let opened = source.open(0).await.map_err(|error| unread(&error))?;
+        let mut stream = opened.stream;
+        let mut whole = Hasher::new();
+        let mut pieces = PieceHasher::default();
+        let mut left = item.size;
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| unread(&error))?;
+            let Some(rest) = left.checked_sub(chunk.len() as u64) else {
+                return Ok(None);
+            };
+            left = rest;
+            (whole, pieces) = spawn_blocking(move || {
+                whole.update(&chunk);
+                pieces.update(&chunk);
+                (whole, pieces)
+            })
+            .await
+            .map_err(|error| unread(&error))?;
+        }
+        if left > 0 || whole.finish() != item.digest {
+            return Ok(None);
+        }
+        if !self.has_pieces(item) {
+            return Ok(Some(None));
+        }
+        let list = pieces.finish();
+        self.store.put_pieces(item, list.clone()).await?;
+        Ok(Some(Some(list.digest())))
     }
 
     async fn source(
@@ -268,6 +421,13 @@ impl Executor {
         if let Some(place) = self.sources.onward(kind, &order.location) {
             let source = self.within(order, object, &place).await?;
             return Ok((source, self.sources.copies_onward()));
+        }
+        if order.project.is_empty() {
+            // A way back has no staging behind it.
+            let digest = object.digest;
+            return Err(Missed::Lost(format!(
+                "the origin does not hold {digest} any more"
+            )));
         }
         match order.kind {
             HalfKind::Images => {
@@ -323,33 +483,6 @@ impl Executor {
             )));
         }
         Ok(self.store.source(&item)?)
-    }
-
-    /// The stored piece list, made from the stored bytes if there is none.
-    async fn pieces(&self, item: &Item) -> Result<PieceList, Missed> {
-        if let Some(list) = self.store.get_pieces(item).await? {
-            return Ok(list);
-        }
-        let source = self.store.source(item)?;
-        let unread = |why: &dyn std::error::Error| {
-            let digest = item.digest;
-            Missed::Failed(format!("{digest} cannot be read back: {}", chain(why)))
-        };
-        let opened = source.open(0).await.map_err(|error| unread(&error))?;
-        let mut stream = opened.stream;
-        let mut hasher = PieceHasher::default();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| unread(&error))?;
-            hasher = spawn_blocking(move || {
-                hasher.update(&chunk);
-                hasher
-            })
-            .await
-            .map_err(|error| unread(&error))?;
-        }
-        let list = hasher.finish();
-        self.store.put_pieces(item, list.clone()).await?;
-        Ok(list)
     }
 }
 

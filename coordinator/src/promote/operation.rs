@@ -402,7 +402,7 @@ impl Operations {
             let kept = operation.clone();
             // A stop leaves it unfinished: the next start resumes it.
             let done = shutdown
-                .unless_requested(inner.run(operation, orders, &feed))
+                .unless_requested(Box::pin(inner.run(operation, orders, &feed)))
                 .await;
             match done {
                 None => return Ok(()),

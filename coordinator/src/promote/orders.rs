@@ -64,7 +64,7 @@ impl Orders {
         unchanged: u64,
         halves: Vec<Half>,
     ) -> Self {
-        let mut shared: HashMap<Digest, Arc<Object>> = HashMap::new();
+        let mut shared: HashMap<Digest, Vec<Arc<Object>>> = HashMap::new();
         let entries = resolved
             .entries
             .iter()
@@ -140,16 +140,20 @@ pub(crate) const fn half_kind(kind: Kind) -> HalfKind {
     }
 }
 
-fn order(entry: &ResolvedEntry, shared: &mut HashMap<Digest, Arc<Object>>) -> Order {
+/// Each entry keeps what was found of its objects: as a file an OCI manifest is
+/// bytes without children, and as an image it is not, whichever is asked first.
+fn order(entry: &ResolvedEntry, shared: &mut HashMap<Digest, Vec<Arc<Object>>>) -> Order {
     let closure = entry
         .closure
         .iter()
         .map(|object| {
-            Arc::clone(
-                shared
-                    .entry(object.digest)
-                    .or_insert_with(|| Arc::new(object.clone())),
-            )
+            let alike = shared.entry(object.digest).or_default();
+            if let Some(known) = alike.iter().find(|known| ***known == *object) {
+                return Arc::clone(known);
+            }
+            let object = Arc::new(object.clone());
+            alike.push(Arc::clone(&object));
+            object
         })
         .collect();
     Order {
@@ -168,7 +172,7 @@ fn order(entry: &ResolvedEntry, shared: &mut HashMap<Digest, Arc<Object>>) -> Or
     }
 }
 
-/// The stored form: objects once, entries refer to them by number.
+/// The stored form: objects alike once, entries refer to them by number.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     unchanged: u64,
@@ -212,7 +216,7 @@ struct StoredEntry {
 
 impl From<&Orders> for Stored {
     fn from(orders: &Orders) -> Self {
-        let mut numbers: HashMap<Digest, u32> = HashMap::new();
+        let mut numbers: HashMap<Digest, Vec<(u32, &Object)>> = HashMap::new();
         let mut objects = Vec::new();
         let entries = orders
             .entries
@@ -228,11 +232,16 @@ impl From<&Orders> for Stored {
                     .closure
                     .iter()
                     .map(|object| {
-                        *numbers.entry(object.digest).or_insert_with(|| {
-                            objects.push(StoredObject::from(object.as_ref()));
-                            // Far below: a body of four billion objects does not fit in memory.
-                            u32::try_from(objects.len() - 1).unwrap_or(u32::MAX)
-                        })
+                        let alike = numbers.entry(object.digest).or_default();
+                        let known = alike.iter().find(|(_, known)| *known == object.as_ref());
+                        if let Some((number, _)) = known {
+                            return *number;
+                        }
+                        objects.push(StoredObject::from(object.as_ref()));
+                        // Far below: a body of four billion objects does not fit in memory.
+                        let number = u32::try_from(objects.len() - 1).unwrap_or(u32::MAX);
+                        alike.push((number, object.as_ref()));
+                        number
                     })
                     .collect(),
                 replaces: order.replaces,
@@ -326,6 +335,30 @@ impl From<StoredObject> for Object {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_that_see_the_same_bytes_differently_keep_what_they_see() {
+        let (layer, read) = (object("layer", &[]), object("m", &["layer"]));
+        let unread = object("m", &[]);
+        let entry = |name: &str, closure: &[&Arc<Object>]| Order {
+            name: name.parse().unwrap(),
+            digest: read.digest,
+            project: "p".into(),
+            kind: HalfKind::Images,
+            location: "r.example/p".into(),
+            state: OrderState::Execute,
+            closure: closure.iter().map(|object| Arc::clone(object)).collect(),
+            replaces: None,
+        };
+        let orders = Orders {
+            unchanged: 0,
+            halves: Vec::new(),
+            entries: vec![entry("f/m", &[&unread]), entry("r:v1", &[&layer, &read])],
+            removals: Vec::new(),
+        };
+        let again = Orders::decode(&orders.encode().unwrap()).unwrap();
+        assert_eq!(again, orders);
+    }
 
     fn object(content: &str, children: &[&str]) -> Arc<Object> {
         Arc::new(Object {

@@ -8,7 +8,7 @@ use landfall_catalog::{Catalog, Digest, Name};
 use landfall_content::StoreError;
 use landfall_log::LogReader;
 use landfall_promotion::{
-    Asked, EntryState, Finding, MutableNames, Neighbour, Parsed, Plan, PlanOptions, Position,
+    Asked, EntryState, Finding, Kind, MutableNames, Neighbour, Parsed, Plan, PlanOptions, Position,
     ProductionRule, Project, Tree, parse, plan, with_excerpts,
 };
 use landfall_proto::status::{Classify, Fault};
@@ -72,6 +72,10 @@ pub(crate) struct Wish {
     pub(crate) allow_tag_moves: bool,
     pub(crate) strict: bool,
     pub(crate) allow_mass_change: bool,
+    /// An index may lack children in staging.
+    pub(crate) allow_sparse: bool,
+    /// Staging is read also for images whose names mean what is asked for.
+    pub(crate) recheck: bool,
     /// The projects that the asker may promote.
     pub(crate) scope: Scope,
 }
@@ -166,6 +170,7 @@ impl Planner {
             .await?;
         let (catalog, rules) = (self.catalog.clone(), Arc::clone(&self.rules));
         let (strict, allow_mass_change) = (wish.strict, wish.allow_mass_change);
+        let (allow_sparse, recheck) = (wish.allow_sparse, wish.recheck);
         let mutable = self.mutable.clone();
         let drafted =
             blocking(move || draft(&wish, &registered, &catalog, &rules, &mutable)).await?;
@@ -186,13 +191,18 @@ impl Planner {
             return Err(PlanError::Strict(faults));
         }
         let plan_digest = plan.digest();
-        let unchanged = plan.unchanged;
+        let is_again = |asked: &Asked| recheck && asked.kind == Kind::Images;
+        let (again, unchanged): (Vec<_>, Vec<_>) = plan.unchanged.into_iter().partition(is_again);
+        let is_there = unchanged.iter().chain(&again).cloned();
+        let is_there: Vec<_> = is_there.collect();
         let (projects, entries) = (plan.projects, plan.entries + refused.len());
         let wanted = ToResolve {
             plan: plan_digest,
             set: plan.set,
             refused: plan.refused.into_iter().chain(refused).collect(),
             removed: plan.removed,
+            again,
+            allow_sparse,
         };
         let pace = events.clone();
         let progress = move |done, total| {
@@ -201,13 +211,13 @@ impl Planner {
         };
         let mut resolution = self.resolver.resolve(wanted, progress).await?;
         if !allow_mass_change {
-            brake::stop_mass_loss(&mut resolution, &unchanged);
+            brake::stop_mass_loss(&mut resolution, &is_there);
         }
         let waiting = self.waiting(plan.waiting).await?;
         let told = Told {
             projects: projects as u64,
             entries: entries as u64,
-            unchanged: (unchanged.len() + waiting.len()) as u64,
+            unchanged: (unchanged.len() + waiting.len()) as u64 + resolution.unchanged,
             waiting,
             quarantined,
         };

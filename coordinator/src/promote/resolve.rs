@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use landfall_catalog::{Catalog, Digest, MediaType, Name, Object};
-use landfall_content::oci::{ClosureError, ClosureLimits, is_manifest, resolve_closure};
+use landfall_content::oci::{Closure, ClosureError, ClosureLimits, is_manifest, resolve_closure};
 use landfall_content::{Item, SourceError, SourceErrorKind, Store, StoreError};
 use landfall_promotion::{Asked, Finding, Kind, ResolvedPlan};
 use landfall_proto::status::chain;
@@ -55,6 +55,8 @@ pub(crate) struct Resolution {
     /// Entries (by their number) that could not be read just now: they stand in
     /// the plan as refused, and fail when it is executed.
     pub(crate) unread: BTreeSet<usize>,
+    /// Names that were looked at again, and there is nothing new about them.
+    pub(crate) unchanged: u64,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -66,6 +68,17 @@ pub(crate) struct ToResolve {
     pub(crate) set: Vec<Asked>,
     pub(crate) refused: Vec<(Asked, String)>,
     pub(crate) removed: Vec<Name>,
+    /// What names mean already, and is to be looked at nevertheless.
+    pub(crate) again: Vec<Asked>,
+    /// An index may lack children in staging.
+    pub(crate) allow_sparse: bool,
+}
+
+impl ToResolve {
+    /// Everything for which staging is read.
+    fn roots(&self) -> impl Iterator<Item = &Asked> {
+        self.set.iter().chain(&self.again)
+    }
 }
 
 /// What staging says of one root.
@@ -82,9 +95,25 @@ struct Whole {
     closure: Vec<Object>,
     attached: Attached,
     /// Children that an index names and staging does not have.
-    missing: BTreeSet<Digest>,
+    missing: Vec<Lacking>,
     /// Layers that are not distributed.
     foreign: usize,
+}
+
+/// A child of an index that staging does not have.
+struct Lacking {
+    digest: Digest,
+    /// What the index says that it is for, for people.
+    platform: Option<String>,
+}
+
+impl std::fmt::Display for Lacking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.platform {
+            Some(platform) => write!(f, "{} ({platform})", self.digest),
+            None => write!(f, "{}", self.digest),
+        }
+    }
 }
 
 /// How often each host failed in a row, within one plan: one that is down is
@@ -212,7 +241,7 @@ impl Resolver {
         progress: impl Fn(u64, u64),
     ) -> Result<Resolution, StoreError> {
         let mut roots: BTreeMap<(String, Digest), &Asked> = BTreeMap::new();
-        for asked in &wanted.set {
+        for asked in wanted.roots() {
             roots.entry(key(asked)).or_insert(asked);
         }
         let total = roots.len() as u64;
@@ -355,7 +384,7 @@ impl Resolver {
             is_held: true,
             closure,
             attached,
-            missing: BTreeSet::new(),
+            missing: Vec::new(),
             foreign: 0,
         })))
     }
@@ -417,8 +446,8 @@ impl Resolver {
             // Staging was cleaned up; what production holds is adopted.
             Err(ClosureError::RootMissing(_)) => {
                 return Ok(match self.held_closure(&asked.digest).await? {
-                    Some(closure) => Found::whole(closure),
-                    None => {
+                    Some(closure) if is_image(&closure) => Found::whole(closure),
+                    Some(_) | None => {
                         let place = format!("{}/{}", source.host_name, source.repository);
                         Found::Lost(not_there(asked, &place))
                     }
@@ -433,6 +462,16 @@ impl Resolver {
                 return Ok(Found::Refused(at_host(&source.host_name, why)));
             }
         };
+        // What staging has lost since production may hold.
+        if !closure.missing.is_empty()
+            && let Some(held) = self.held_closure(&asked.digest).await?
+            && closure
+                .missing
+                .iter()
+                .all(|missing| is_among(&held, missing))
+        {
+            return Ok(Found::whole(held));
+        }
         if let Some(found) = self
             .look_for_blobs(source, &closure.objects, survey)
             .await?
@@ -444,7 +483,7 @@ impl Resolver {
                 Err(Unread(why)) => Found::Unread(why),
                 Ok(attached) => Found::Whole(Box::new(Whole {
                     is_held: false,
-                    missing: closure.missing,
+                    missing: lacking(&closure),
                     foreign: closure.foreign.len(),
                     closure: closure.objects,
                     attached,
@@ -551,6 +590,27 @@ impl Resolver {
     }
 }
 
+fn lacking(closure: &Closure) -> Vec<Lacking> {
+    let missing = closure.missing.iter();
+    missing
+        .map(|child| Lacking {
+            digest: *child,
+            platform: closure.platform(child),
+        })
+        .collect()
+}
+
+/// Whether the last of these, which needs the others, was read as a document.
+fn is_image(closure: &[Object]) -> bool {
+    closure
+        .last()
+        .is_some_and(|root| is_manifest(&root.media_type))
+}
+
+fn is_among(closure: &[Object], digest: &Digest) -> bool {
+    closure.iter().any(|object| object.digest == *digest)
+}
+
 /// None: the blob is in staging as it should be.
 async fn look_for_blob(
     source: &ImageSource,
@@ -595,7 +655,7 @@ impl Found {
             is_held: false,
             closure,
             attached: Attached::default(),
-            missing: BTreeSet::new(),
+            missing: Vec::new(),
             foreign: 0,
         }))
     }
@@ -612,30 +672,7 @@ fn key(asked: &Asked) -> (String, Digest) {
 
 /// An object of the catalog with all it needs, children first.
 pub(crate) fn closure_of(catalog: &Catalog, root: &Digest) -> Option<Vec<Object>> {
-    let root = catalog.ordinal(root)?;
-    let mut ordinals = BTreeSet::from([root]);
-    let mut open = vec![root];
-    while let Some(ordinal) = open.pop() {
-        let children = catalog.object(ordinal)?.children();
-        open.extend(children.iter().filter(|child| ordinals.insert(**child)));
-    }
-    // Children have smaller numbers than what needs them.
-    ordinals
-        .into_iter()
-        .map(|ordinal| {
-            let object = catalog.object(ordinal)?;
-            Some(Object {
-                digest: *object.digest(),
-                size: object.size(),
-                media_type: object.media_type().clone(),
-                children: object
-                    .children()
-                    .iter()
-                    .map(|child| catalog.object(*child).map(|child| *child.digest()))
-                    .collect::<Option<_>>()?,
-                referrer: object.referrer().cloned(),
-                pieces: object.pieces().copied(),
-            })
-        })
-        .collect()
+    let closure = catalog.closure([catalog.ordinal(root)?]);
+    let facts = |ordinal| catalog.facts(ordinal);
+    closure.into_iter().map(facts).collect()
 }

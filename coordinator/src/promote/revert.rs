@@ -128,6 +128,7 @@ impl Planner {
         let resolution = Resolution {
             plan,
             unread: BTreeSet::new(),
+            unchanged: 0,
             findings: Vec::new(),
         };
         let told = Told {
@@ -293,31 +294,7 @@ fn meaning(catalog: &Catalog, name: &Name) -> Option<Digest> {
 
 /// The object and all below it, children first.
 fn closure(catalog: &Catalog, root: &Digest) -> Vec<Object> {
-    let mut found = BTreeSet::new();
-    let mut open: Vec<Ordinal> = catalog.ordinal(root).into_iter().collect();
-    while let Some(ordinal) = open.pop() {
-        if let Some(object) = catalog.object(ordinal)
-            && found.insert(ordinal)
-        {
-            open.extend(object.children());
-        }
-    }
-    // Children have smaller ordinals.
-    let objects = found
-        .into_iter()
-        .filter_map(|ordinal| catalog.object(ordinal));
-    objects
-        .map(|object| Object {
-            digest: *object.digest(),
-            size: object.size(),
-            media_type: object.media_type().clone(),
-            children: object
-                .children()
-                .iter()
-                .filter_map(|child| Some(*catalog.object(*child)?.digest()))
-                .collect(),
-            referrer: object.referrer().cloned(),
-            pieces: object.pieces().copied(),
-        })
-        .collect()
+    let closure = catalog.closure(catalog.ordinal(root));
+    let facts = |ordinal| catalog.facts(ordinal);
+    closure.into_iter().filter_map(facts).collect()
 }

@@ -14,7 +14,8 @@ const SHOWN: usize = 100;
 /// Names that are told of each.
 const SHOWN_NAMES: usize = 20;
 
-/// What one revision withdrew for one reason and is withdrawn still.
+/// What one revision withdrew for one reason and is withdrawn still, with what
+/// nothing live needs since.
 #[derive(Clone, Debug)]
 pub(crate) struct Withdrawal {
     pub(crate) revision: u64,
@@ -46,6 +47,7 @@ pub(super) fn withdrawn(catalog: &Catalog, revision_of: impl Fn(u64) -> u64) -> 
         .into_iter()
         .take(SHOWN)
         .map(|((Reverse(revision), reason), (objects, at))| {
+            let objects = catalog.gone_with(objects.iter().map(Ordinal::new));
             let names = objects.iter().map(Ordinal::new);
             let names = names.flat_map(|ordinal| catalog.names_of(ordinal));
             Withdrawal {

@@ -111,6 +111,20 @@ impl TestRegistry {
         self.put(document.to_string().as_bytes(), INDEX, &children, None)
     }
 
+    /// Keeps an index of these OCI manifests, and of others that are not here.
+    pub(super) fn sparse(&self, manifests: &[&Value], absent: &[Value]) -> Value {
+        let children: Vec<_> = manifests.iter().map(|child| digest_of(child)).collect();
+        let all: Vec<_> = manifests.iter().copied().chain(absent).collect();
+        let document = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": all});
+        self.put(document.to_string().as_bytes(), INDEX, &children, None)
+    }
+
+    /// The bytes of what it keeps.
+    pub(super) fn read(&self, descriptor: &Value) -> Vec<u8> {
+        let digest = digest_of(descriptor);
+        self.store.read(&digest, 1 << 20).unwrap().to_vec()
+    }
+
     /// Keeps an artifact that refers to `subject`.
     pub(super) fn referrer(&self, subject: &Value, artifact_type: &str, content: &[u8]) -> Value {
         let config = self.blob(b"{}");

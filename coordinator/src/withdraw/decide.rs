@@ -1,12 +1,15 @@
 //! Which objects a withdrawal takes away and a reinstatement brings back. Pure.
 //!
-//! Withdrawn is what was chosen, and what nothing else that is live needs: an
-//! object of its closure goes if it has no name and every live object that
-//! holds it goes, too. So no other image loses a layer.
+//! Withdrawn is what was chosen, and the OCI manifests below it that nothing else
+//! live needs: such a one goes if it has no name and every live object that holds
+//! it goes, too. Blobs that nothing else live needs then are live no more, and are
+//! purged, without being withdrawn: a repaired image, or somebody else's, may
+//! bring the same base again. A blob is withdrawn when it is what was chosen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_catalog::{Catalog, Digest, Name, Ordinal};
+use landfall_content::oci::is_manifest;
 use roaring::RoaringBitmap;
 
 use super::ChangeError;
@@ -18,7 +21,7 @@ const NAMED_PARENTS: usize = 20;
 /// What a withdrawal or a reinstatement changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// What is withdrawn or reinstated, children first.
+    /// What is withdrawn or reinstated, by age. Not what is purged with it.
     pub(crate) objects: Vec<Digest>,
     /// Their length in bytes.
     pub(crate) bytes: u64,
@@ -50,17 +53,20 @@ pub(crate) fn withdrawal(
         .filter(|ordinal| !catalog.is_withdrawn(*ordinal))
         .collect();
     if with_parents {
-        targets.extend(ancestors(catalog, &targets));
+        targets.extend(ancestors(catalog, &targets, live_edges));
     }
-    let closure = closure(catalog, &targets);
+    let closure: BTreeSet<_> = catalog
+        .closure(targets.iter().copied())
+        .into_iter()
+        .collect();
     let holders = holders(catalog, &closure);
     if !with_parents {
         refuse_needed(catalog, &targets, &holders)?;
     }
     let mut gone = targets.clone();
-    // Children have smaller ordinals: everything that holds one is decided first.
-    for ordinal in closure.iter().rev() {
-        if targets.contains(ordinal) {
+    // From the roots down: everything that holds one is decided before it.
+    for ordinal in catalog.closure(targets.iter().copied()).iter().rev() {
+        if targets.contains(ordinal) || !is_document(catalog, *ordinal) {
             continue;
         }
         let is_needed = is_named(catalog, *ordinal)
@@ -80,10 +86,7 @@ pub(crate) fn withdrawal(
         .filter(|holder| !gone.contains(holder))
         .collect();
     change.parents = named(catalog, &staying);
-    let above = ancestors(catalog, &gone);
-    change
-        .reach
-        .extend(above.iter().flat_map(|above| names(catalog, *above)));
+    change.reach_up(catalog, &ancestors(catalog, &gone, live_edges));
     Ok(change)
 }
 
@@ -100,7 +103,7 @@ pub(crate) fn reinstatement(catalog: &Catalog, choice: &Choice) -> Result<Change
     let reason = |ordinal: &Ordinal| catalog.withdrawn(catalog.object(*ordinal)?.digest());
     let reasons: BTreeSet<&str> = targets.iter().filter_map(reason).collect();
     let mut back = BTreeSet::new();
-    for ordinal in closure(catalog, &targets) {
+    for ordinal in catalog.closure(targets) {
         match reason(&ordinal) {
             Some(why) if reasons.contains(why) => {
                 back.insert(ordinal);
@@ -114,7 +117,58 @@ pub(crate) fn reinstatement(catalog: &Catalog, choice: &Choice) -> Result<Change
             None => {}
         }
     }
-    Ok(describe(catalog, &back, &chosen.names))
+    let mut change = describe(catalog, &back, &chosen.names);
+    // Also what is withdrawn itself: who could take it away with its parents can
+    // bring it back.
+    change.reach_up(catalog, &ancestors(catalog, &back, all_edges));
+    Ok(change)
+}
+
+impl Change {
+    fn reach_up(&mut self, catalog: &Catalog, above: &BTreeSet<Ordinal>) {
+        let names = above.iter().flat_map(|above| names(catalog, *above));
+        self.reach.extend(names);
+    }
+}
+
+/// What users pull, or what that consists of: not a blob.
+fn is_document(catalog: &Catalog, ordinal: Ordinal) -> bool {
+    catalog
+        .object(ordinal)
+        .is_some_and(|object| is_manifest(object.media_type()) || !object.children().is_empty())
+}
+
+/// What comes back with `objects` when they are reinstated: these, and what they
+/// need through nothing that is withdrawn otherwise.
+pub(super) fn coming_back(catalog: &Catalog, objects: &[Digest]) -> Vec<Digest> {
+    let chosen: BTreeSet<Ordinal> = objects
+        .iter()
+        .filter_map(|digest| catalog.ordinal(digest))
+        .collect();
+    let mut back = chosen.clone();
+    let mut open: Vec<Ordinal> = chosen.into_iter().collect();
+    while let Some(object) = open.pop().and_then(|ordinal| catalog.object(ordinal)) {
+        for child in object.children() {
+            if !catalog.is_withdrawn(*child) && back.insert(*child) {
+                open.push(*child);
+            }
+        }
+    }
+    let in_order = catalog.closure(back.iter().copied()).into_iter();
+    in_order
+        .filter(|ordinal| back.contains(ordinal))
+        .map(|ordinal| digest(catalog, ordinal))
+        .collect()
+}
+
+/// These as far as they are withdrawn, with what nothing live needs since: what
+/// nobody is to see any more.
+pub(super) fn gone_with(catalog: &Catalog, objects: &[Digest]) -> Vec<Digest> {
+    let ordinals = objects.iter().filter_map(|digest| catalog.ordinal(digest));
+    let gone = catalog.gone_with(ordinals.filter(|ordinal| catalog.is_withdrawn(*ordinal)));
+    gone.iter()
+        .map(|number| digest(catalog, Ordinal::new(number)))
+        .collect()
 }
 
 /// An object without a name that something live holds is not withdrawn by the way.
@@ -199,20 +253,6 @@ fn is_named(catalog: &Catalog, ordinal: Ordinal) -> bool {
     names(catalog, ordinal).next().is_some()
 }
 
-/// The objects and everything below them.
-fn closure(catalog: &Catalog, of: &BTreeSet<Ordinal>) -> BTreeSet<Ordinal> {
-    let mut closure = of.clone();
-    let mut open: Vec<Ordinal> = of.iter().copied().collect();
-    while let Some(object) = open.pop().and_then(|ordinal| catalog.object(ordinal)) {
-        for child in object.children() {
-            if closure.insert(*child) {
-                open.push(*child);
-            }
-        }
-    }
-    closure
-}
-
 /// Of each of these objects, the live ones that hold it.
 fn holders(catalog: &Catalog, of: &BTreeSet<Ordinal>) -> BTreeMap<Ordinal, BTreeSet<Ordinal>> {
     let of = bitmap(of);
@@ -225,14 +265,22 @@ fn holders(catalog: &Catalog, of: &BTreeSet<Ordinal>) -> BTreeMap<Ordinal, BTree
     holders
 }
 
-/// The live objects that reach one of these through children, without these.
-fn ancestors(catalog: &Catalog, of: &BTreeSet<Ordinal>) -> BTreeSet<Ordinal> {
+/// The objects that reach one of these through those edges, without these.
+fn ancestors<'c, Edges: Iterator<Item = (Ordinal, &'c [Ordinal])>>(
+    catalog: &'c Catalog,
+    of: &BTreeSet<Ordinal>,
+    edges: impl Fn(&'c Catalog) -> Edges,
+) -> BTreeSet<Ordinal> {
     let of = bitmap(of);
     let mut reaching = of.clone();
-    // Parents have larger ordinals: one pass upwards finds all.
-    for (ordinal, children) in live_edges(catalog) {
-        if children.iter().any(|child| reaching.contains(child.get())) {
-            reaching.insert(ordinal.get());
+    let mut before = 0;
+    // Parents mostly have larger ordinals: a pass upwards mostly finds all.
+    while reaching.len() > before {
+        before = reaching.len();
+        for (ordinal, children) in edges(catalog) {
+            if children.iter().any(|child| reaching.contains(child.get())) {
+                reaching.insert(ordinal.get());
+            }
         }
     }
     (reaching - of).iter().map(Ordinal::new).collect()
@@ -242,6 +290,12 @@ fn ancestors(catalog: &Catalog, of: &BTreeSet<Ordinal>) -> BTreeSet<Ordinal> {
 fn live_edges(catalog: &Catalog) -> impl Iterator<Item = (Ordinal, &[Ordinal])> {
     let live = catalog.live().iter().map(Ordinal::new);
     live.filter_map(|ordinal| Some((ordinal, catalog.object(ordinal)?.children())))
+}
+
+/// All objects with their children, by ordinal.
+fn all_edges(catalog: &Catalog) -> impl Iterator<Item = (Ordinal, &[Ordinal])> {
+    let all = (0..catalog.object_count()).map(Ordinal::new);
+    all.filter_map(|ordinal| Some((ordinal, catalog.object(ordinal)?.children())))
 }
 
 /// Looked up once for every edge of the catalog: that has to be quick.

@@ -11,24 +11,31 @@ use landfall_catalog::{Catalog, Digest};
 use landfall_content::{NameChange, Store, StoreError};
 use landfall_proto::status::chain;
 
-use super::Withdrawals;
+use super::{Withdrawals, gone_with};
 
 /// What the origin's store shows not as the catalog has it, for people.
 pub(crate) type Troubles = Vec<String>;
 
 impl Withdrawals {
-    /// Takes what is withdrawn among `objects` out of sight of who reads the
-    /// origin's store without us.
+    /// Takes what is withdrawn among `objects`, and what nothing live needs
+    /// since, out of sight of who reads the origin's store without us.
     pub(crate) async fn hide(&self, objects: &[Digest]) -> Troubles {
-        let withdrawn: Vec<Digest> = self.catalog.read(|catalog| {
-            let withdrawn = |digest: &&Digest| catalog.withdrawn(digest).is_some();
-            objects.iter().filter(withdrawn).copied().collect()
-        });
-        let troubles = match &self.store {
-            Store::Directory(_) => Troubles::new(),
-            Store::Bucket(bucket) => self.hide_in_bucket(bucket, &withdrawn).await,
-            Store::Registry(registry) => self.hide_in_registry(registry, &withdrawn).await,
+        let gone = self.catalog.read(|catalog| gone_with(catalog, objects));
+        let mut troubles = match &self.store {
+            Store::Directory(_) => return Troubles::new(),
+            Store::Bucket(bucket) => self.hide_in_bucket(bucket, &gone).await,
+            Store::Registry(registry) => self.hide_in_registry(registry, &gone).await,
         };
+        // Somebody may have promoted it with something else while it was moved.
+        // (An operation that ends later looks itself.)
+        let is_live = |catalog: &Catalog, digest: &Digest| {
+            let ordinal = catalog.ordinal(digest)?;
+            catalog.is_live(ordinal).then_some(*digest)
+        };
+        let again = self.read_each(&gone, is_live);
+        if let Err(error) = self.bring_back(&again).await {
+            troubles.push(chain(&error));
+        }
         for trouble in &troubles {
             tracing::error!("what is withdrawn can still be read at the origin: {trouble}");
         }

@@ -8,6 +8,7 @@
 mod closure;
 mod descriptor;
 mod document;
+mod platform;
 mod registry;
 
 pub use closure::{Closure, ClosureError, ClosureLimits, ManifestReader, resolve_closure};

@@ -152,6 +152,7 @@ pub(super) async fn look(
     let mut client = PromotionClient::new(connect::connection(coordinator)?);
     let options = v1::PlanOptions {
         prune: args.prune,
+        recheck: args.recheck,
         ..v1::PlanOptions::default()
     };
     let resolved = promote::resolve(&mut client, coordinator, tree, options).await?;

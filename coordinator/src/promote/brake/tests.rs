@@ -117,6 +117,7 @@ fn much_that_is_lost_stops_the_rest_of_its_project_and_a_little_never_does() {
                 entries: entries.chain([entry("b", 0, EntryState::ToCopy)]).collect(),
                 removed: Vec::new(),
             },
+            unchanged: 0,
             unread: BTreeSet::new(),
             findings: Vec::new(),
         };

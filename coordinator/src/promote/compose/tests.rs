@@ -201,6 +201,130 @@ fn withdrawn_content_and_missing_children_are_refused() {
     commit(&mut catalog, &composed);
 }
 
+fn typed(content: &str, media_type: &str, children: &[&str]) -> Arc<Object> {
+    Arc::new(Object {
+        media_type: media_type.parse().unwrap(),
+        ..Object::clone(&object(content, children))
+    })
+}
+
+/// As a file or as a layer of something else, then as an image, and the other way
+/// round; in one revision and in two.
+#[test]
+fn what_an_object_is_does_not_depend_on_who_records_it_first() {
+    use landfall_content::oci::MANIFEST;
+    let layer = object("layer", &[]);
+    let unread = [
+        object("m", &[]),
+        typed("m", "application/vnd.oci.image.layer.v1.tar", &[]),
+        typed("m", MANIFEST, &[]),
+    ];
+    let image = [layer, typed("m", MANIFEST, &["layer"])];
+    for unread in unread {
+        let as_file = set(0, "f/m", None, std::slice::from_ref(&unread));
+        let as_image = set(1, "r:v1", None, &image);
+        let both = [as_file.clone(), as_image.clone()];
+        let turned = [as_image.clone(), as_file.clone()];
+        for rounds in [
+            vec![&both[..1], &both[1..]],
+            vec![&both[1..], &both[..1]],
+            vec![&both[..]],
+            vec![&turned[..]],
+        ] {
+            let mut catalog = Catalog::default();
+            for proposals in rounds {
+                let composed = compose(&catalog, proposals);
+                assert!(composed.decisions.iter().all(|one| one.outcome == "copied"));
+                commit(&mut catalog, &composed);
+            }
+            let record = catalog.tag("r", "v1").unwrap();
+            let manifest = catalog.facts(record.ordinal).unwrap();
+            assert_eq!(manifest, Object::clone(&image[1]));
+            let layer = catalog.ordinal(&image[0].digest).unwrap();
+            assert!(catalog.is_live(layer) && catalog.contains("r", layer));
+        }
+    }
+}
+
+#[test]
+fn what_was_missing_comes_to_a_name_that_stays_as_it_is() {
+    use landfall_content::oci::INDEX;
+    let (amd64, arm64) = (object("amd64", &[]), object("arm64", &[]));
+    let sparse = typed("index", INDEX, &["amd64"]);
+    let whole = typed("index", INDEX, &["amd64", "arm64"]);
+    let mut catalog = Catalog::default();
+    promote(
+        &mut catalog,
+        &[set(0, "r:v1", None, &[amd64.clone(), sparse])],
+    );
+    let again = [set(
+        0,
+        "r:v1",
+        Some("index"),
+        &[amd64, arm64, whole.clone()],
+    )];
+    let composed = compose(&catalog, &again);
+    assert_eq!(outcomes(&composed), [(0, "copied", "")]);
+    assert_eq!(composed.entries.len(), 2, "the platform and what needs it");
+    commit(&mut catalog, &composed);
+    let record = catalog.tag("r", "v1").unwrap();
+    assert_eq!(
+        catalog.facts(record.ordinal).unwrap(),
+        Object::clone(&whole)
+    );
+    assert!(compose(&catalog, &again).entries.is_empty());
+}
+
+#[test]
+fn a_contradiction_is_refused_and_says_what_it_is() {
+    let mut catalog = Catalog::default();
+    let small = object("x", &[]);
+    let large = Arc::new(Object {
+        size: 99,
+        ..Object::clone(&small)
+    });
+    promote(&mut catalog, &[set(0, "a", None, &[small])]);
+    let composed = compose(&catalog, &[set(0, "b", None, &[large])]);
+    let (_, outcome, why) = outcomes(&composed)[0];
+    assert!(outcome == "refused" && why.contains("size"), "{why}");
+    assert!(composed.entries.is_empty());
+}
+
+#[test]
+fn a_name_whose_content_was_withdrawn_is_not_present() {
+    let bad = object("bad", &[]);
+    let mut catalog = Catalog::default();
+    let mut composed = compose(&catalog, &[set(0, "a", None, std::slice::from_ref(&bad))]);
+    composed.entries.push(Entry::Withdrawn {
+        digest: bad.digest,
+        reason: "leaks a key".into(),
+    });
+    commit(&mut catalog, &composed);
+    let composed = compose(&catalog, &[set(0, "a", None, &[bad])]);
+    let (_, outcome, why) = outcomes(&composed)[0];
+    assert!(outcome == "refused" && why.contains("leaks a key"), "{why}");
+}
+
+#[test]
+fn a_folder_goes_whole_before_a_file_takes_its_place() {
+    let mut catalog = Catalog::default();
+    let (a, b, c) = (object("a", &[]), object("b", &[]), object("c", &[]));
+    let files = [set(0, "x/a", None, &[a]), set(1, "x/b", None, &[b])];
+    promote(&mut catalog, &files);
+    let composed = compose(
+        &catalog,
+        &[
+            remove(0, "x/a", "a"),
+            remove(1, "x/b", "moved"),
+            set(2, "x", None, &[c]),
+        ],
+    );
+    let last = composed.decisions.last().unwrap();
+    assert_eq!(last.outcome, "refused");
+    assert!(last.detail.contains("x/b"), "{}", last.detail);
+    commit(&mut catalog, &composed);
+}
+
 const NAMES: [&str; 6] = ["a", "a/b", "a/b/c", "b", "r:x", "r:y"];
 const CONTENTS: [(&str, &[&str]); 4] = [
     ("leaf", &[]),

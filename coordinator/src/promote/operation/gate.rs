@@ -207,6 +207,7 @@ impl Inner {
         };
         let revision = self.commit(operation, orders, proposals, after).await?;
         feed.send_modify(|progress| progress.gate = None);
+        self.executor.see_again(orders).await;
         self.follower
             .follow(
                 operation.sequence,

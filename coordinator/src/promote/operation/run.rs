@@ -33,6 +33,7 @@ impl Inner {
             let revision = self
                 .commit(&operation, &orders, proposals, After::Ends)
                 .await?;
+            self.executor.see_again(&orders).await;
             self.follower
                 .follow(
                     operation.sequence,

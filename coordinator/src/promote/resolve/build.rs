@@ -7,7 +7,8 @@ use landfall_promotion::{
     Asked, EntryState, Finding, Removal, ResolvedEntry, ResolvedPlan, Severity,
 };
 
-use super::{Found, Resolution, ToResolve, Whole, key};
+use super::super::facts::added;
+use super::{Found, Lacking, Resolution, ToResolve, Whole, key};
 
 /// Digests that one message names.
 const FEW: usize = 3;
@@ -18,6 +19,8 @@ pub(super) struct Build {
     unread: BTreeSet<usize>,
     findings: Vec<Finding>,
     removed: Vec<Removal>,
+    /// Names that were looked at again, and nothing is new.
+    same: HashSet<Name>,
 }
 
 pub(super) fn build(
@@ -30,11 +33,27 @@ pub(super) fn build(
         unread: BTreeSet::new(),
         findings: Vec::new(),
         removed: Vec::new(),
+        same: HashSet::new(),
     };
-    let mut names: HashSet<Name> = wanted.set.iter().map(|asked| asked.name.clone()).collect();
-    for asked in &wanted.set {
+    let mut names: HashSet<Name> = wanted.roots().map(|asked| asked.name.clone()).collect();
+    for asked in &wanted.again {
+        if let Some(Found::Whole(whole)) = found.get(&key(asked))
+            && !whole.lacks(wanted)
+            && says_nothing_new(catalog, &whole.closure)
+        {
+            build.same.insert(asked.name.clone());
+        }
+    }
+    for asked in wanted.roots() {
+        if build.same.contains(&asked.name) {
+            continue;
+        }
         let (state, closure) = match found.get(&key(asked)) {
-            Some(Found::Whole(whole)) => (whole.state(), whole.closure.clone()),
+            Some(Found::Whole(whole)) => match withdrawn(catalog, &whole.closure) {
+                Some(why) => (EntryState::Refused(format!("withdrawn: {why}")), Vec::new()),
+                None if whole.lacks(wanted) => (EntryState::Lost(whole.lacking()), Vec::new()),
+                None => (whole.state(), whole.closure.clone()),
+            },
             Some(Found::Lost(why)) => (EntryState::Lost(why.clone()), Vec::new()),
             Some(Found::Refused(why)) => (EntryState::Refused(why.clone()), Vec::new()),
             Some(Found::Unread(why)) => {
@@ -58,12 +77,15 @@ pub(super) fn build(
         );
     }
     let mut told = HashSet::new();
-    for asked in &wanted.set {
+    for asked in wanted.roots() {
         let Some(Found::Whole(whole)) = found.get(&key(asked)) else {
             continue;
         };
         if told.insert(key(asked)) {
-            build.tell(asked, whole);
+            build.tell(asked, whole, catalog);
+        }
+        if whole.lacks(wanted) || withdrawn(catalog, &whole.closure).is_some() {
+            continue;
         }
         let Some(repository) = repository_of(&asked.name) else {
             continue;
@@ -73,7 +95,11 @@ pub(super) fn build(
                 Some(tag) => Name::Tag(repository.clone(), tag.clone()),
                 None => Name::Root(repository.clone(), artifact.digest),
             };
-            if meaning(catalog, &name) == Some(artifact.digest) || !names.insert(name.clone()) {
+            let is_there = meaning(catalog, &name) == Some(artifact.digest);
+            if is_there || withdrawn(catalog, &artifact.closure).is_some() {
+                continue;
+            }
+            if !names.insert(name.clone()) {
                 continue;
             }
             let attached = Asked {
@@ -113,6 +139,18 @@ pub(super) fn build(
 }
 
 impl Whole {
+    /// An index with gaps, and nobody said that it is meant so.
+    fn lacks(&self, wanted: &ToResolve) -> bool {
+        !wanted.allow_sparse && !self.missing.is_empty()
+    }
+
+    fn lacking(&self) -> String {
+        format!(
+            "staging does not have {}, which its index names; push it, or give --allow-sparse if it is meant",
+            the_first(&self.missing)
+        )
+    }
+
     /// Until it is known what the origin holds of it.
     const fn state(&self) -> EntryState {
         if self.is_held {
@@ -134,7 +172,7 @@ impl Build {
         });
     }
 
-    fn tell(&mut self, asked: &Asked, whole: &Whole) {
+    fn tell(&mut self, asked: &Asked, whole: &Whole, catalog: &Catalog) {
         if !whole.missing.is_empty() {
             let message = format!(
                 "{} names {} documents that are not in staging: {}",
@@ -163,6 +201,17 @@ impl Build {
                     "whoever pulls the image gets them where its manifest says",
                 )
             });
+        }
+        for artifact in &whole.attached.artifacts {
+            if let Some(why) = withdrawn(catalog, &artifact.closure) {
+                let message = format!("not promoted with {}: {why}", asked.source);
+                self.findings.push(warning(
+                    asked,
+                    "referrer-withdrawn",
+                    message,
+                    "it stays withdrawn until it is reinstated",
+                ));
+            }
         }
         for what in &whole.attached.left_out {
             let message = format!("not promoted with {}: {what}", asked.source);
@@ -202,13 +251,14 @@ impl Build {
                 removed: self.removed,
             },
             unread: self.unread,
+            unchanged: self.same.len() as u64,
             findings: self.findings,
         }
     }
 }
 
 /// A few of them, and how many more there are.
-fn the_first(digests: &BTreeSet<Digest>) -> String {
+fn the_first(digests: &[Lacking]) -> String {
     let few: Vec<String> = digests.iter().take(FEW).map(ToString::to_string).collect();
     match digests.len() - few.len() {
         0 => few.join(", "),
@@ -229,6 +279,23 @@ fn warning(asked: &Asked, rule: &'static str, message: String, help: &str) -> Fi
         excerpt: String::new(),
         quarantines: false,
     }
+}
+
+/// Whether the catalog knows all of this, and as much of each.
+fn says_nothing_new(catalog: &Catalog, closure: &[Object]) -> bool {
+    closure.iter().all(|object| {
+        let known = catalog.ordinal(&object.digest);
+        let known = known.and_then(|ordinal| catalog.facts(ordinal));
+        known.is_some_and(|known| matches!(added(&known, object), Ok(None)))
+    })
+}
+
+/// What of these objects is withdrawn, and why.
+fn withdrawn(catalog: &Catalog, closure: &[Object]) -> Option<String> {
+    closure.iter().find_map(|object| {
+        let reason = catalog.withdrawn(&object.digest)?;
+        Some(format!("{} is withdrawn: {reason}", object.digest))
+    })
 }
 
 const fn repository_of(name: &Name) -> Option<&Repository> {

@@ -87,8 +87,9 @@ fn what_only_it_needs_goes_with_it_and_what_others_need_stays() {
     let catalog = catalog();
     let change = withdrawn(&catalog, "test/app:v1", false).unwrap();
     // `arm64` has a name, `shared` is needed by it and by `other`.
-    assert_eq!(change.objects, [of("own"), of("amd64"), of("index")]);
-    assert_eq!(change.bytes, 3 + 5 + 5);
+    // `own` only it needs: that goes without being withdrawn.
+    assert_eq!(change.objects, [of("amd64"), of("index")]);
+    assert_eq!(change.bytes, 5 + 5);
     assert_eq!(texts(&change.names), ["test/app:v1"]);
     assert_eq!(texts(&change.others), ["test/app:latest"]);
     assert_eq!(change.referrers, [of("sig")]);
@@ -122,7 +123,7 @@ fn a_nameless_child_of_something_live_is_refused_unless_the_parents_go_too() {
     }
     assert!(parents.contains("team/other:v1"), "{parents}");
     let change = withdrawn(&catalog, &what, true).unwrap();
-    let all = ["shared", "own", "amd64", "arm64", "index", "other"].map(of);
+    let all = ["shared", "amd64", "arm64", "index", "other"].map(of);
     assert_eq!(change.objects, all);
     assert_eq!(change.parents, []);
 }
@@ -136,7 +137,7 @@ fn a_release_goes_by_its_prefix_and_a_repository_by_its_name() {
     assert_eq!(texts(&change.others), ["rel/1.1/a"]);
     for what in ["test/app", "test/"] {
         let change = withdrawn(&catalog, what, false).unwrap();
-        let all = ["own", "amd64", "arm64", "index", "sig"].map(of);
+        let all = ["amd64", "arm64", "index", "sig"].map(of);
         assert_eq!(change.objects, all, "{what}");
     }
     for unknown in [
@@ -174,6 +175,53 @@ fn withdrawing_again_changes_nothing_and_reinstating_brings_the_same_back() {
     assert!(matches!(refused, Err(ChangeError::OtherReason { .. })));
     let nothing = reinstatement(&catalog, &Choice::parse("rel/1.0/a").unwrap()).unwrap();
     assert_eq!(nothing.objects, []);
+}
+
+#[test]
+fn the_repaired_image_and_another_project_may_have_the_same_base() {
+    let mut catalog = catalog();
+    let change = withdrawn(&catalog, "team/other:v1", false).unwrap();
+    let entries = ["test/app:v1", "test/app:v1-arm64"].map(|name| {
+        let change = withdrawn(&catalog, name, false).unwrap();
+        change.objects.into_iter()
+    });
+    let all: BTreeSet<Digest> = entries
+        .into_iter()
+        .flatten()
+        .chain(change.objects)
+        .collect();
+    let entries = all.iter().map(|digest| Entry::Withdrawn {
+        digest: *digest,
+        reason: "cve".into(),
+    });
+    apply(&mut catalog, entries.collect());
+    let shared = catalog.ordinal(&of("shared")).unwrap();
+    assert!(!catalog.is_live(shared) && !catalog.is_withdrawn(shared));
+    let gone = gone_with(&catalog, &[of("other")]);
+    assert_eq!(gone, [of("shared"), of("other")]);
+    let repaired = vec![object("repaired", &["shared"]), set("f/app:v1", "repaired")];
+    apply(&mut catalog, repaired);
+    assert!(catalog.is_live(shared));
+    assert_eq!(gone_with(&catalog, &[of("other")]), [of("other")]);
+    let back = coming_back(&catalog, &[of("other")]);
+    assert_eq!(back, [of("shared"), of("other")]);
+    assert_eq!(gone_with(&catalog, &[of("repaired")]), []);
+}
+
+#[test]
+fn who_can_take_something_away_can_bring_it_back() {
+    for what in ["team/other:v1".to_owned(), of("own").to_string()] {
+        let mut catalog = catalog();
+        let change = withdrawn(&catalog, &what, true).unwrap();
+        let entries = change.objects.iter().map(|digest| Entry::Withdrawn {
+            digest: *digest,
+            reason: "cve".into(),
+        });
+        apply(&mut catalog, entries.collect());
+        let back = reinstatement(&catalog, &Choice::parse(&what).unwrap()).unwrap();
+        assert!(!back.reach.is_empty());
+        assert!(back.reach.is_subset(&change.reach), "{what}");
+    }
 }
 
 /// Against a model: whatever is withdrawn, everything that stays live and was

@@ -67,16 +67,17 @@ impl Withdrawals {
     fn places(&self, objects: &[Digest]) -> Vec<Place> {
         self.catalog.read(|catalog| {
             let ordinals = objects.iter().filter_map(|digest| catalog.ordinal(digest));
-            // Children were added before those that have them.
-            let ordinals: BTreeSet<Ordinal> = ordinals.collect();
+            let wanted: BTreeSet<Ordinal> = ordinals.collect();
+            let in_order = catalog.closure(wanted.iter().copied()).into_iter();
+            let ordinals = in_order.filter(|ordinal| wanted.contains(ordinal));
             let places = |ordinal| places(catalog, ordinal);
-            ordinals.into_iter().flat_map(places).collect()
+            ordinals.flat_map(places).collect()
         })
     }
 }
 
 fn places(catalog: &Catalog, ordinal: Ordinal) -> Vec<Place> {
-    let closure = closure(catalog, ordinal);
+    let closure = catalog.closure([ordinal]);
     let repositories = catalog.repositories();
     let mut places = Vec::new();
     for repository in repositories.filter(|one| catalog.contains(one.as_str(), ordinal)) {
@@ -100,16 +101,4 @@ fn places(catalog: &Catalog, ordinal: Ordinal) -> Vec<Place> {
         });
     }
     places
-}
-
-fn closure(catalog: &Catalog, root: Ordinal) -> BTreeSet<Ordinal> {
-    let mut found = BTreeSet::new();
-    let mut open = vec![root];
-    while let Some(ordinal) = open.pop() {
-        if found.insert(ordinal) {
-            let object = catalog.object(ordinal);
-            open.extend(object.iter().flat_map(|object| object.children()));
-        }
-    }
-    found
 }

@@ -10,7 +10,7 @@ use super::pending::PendingRecord;
 use crate::digest::Digest;
 use crate::entry::Commit;
 use crate::name::{FilePath, Name, Repository, Tag};
-use crate::object::{Ordinal, Revision};
+use crate::object::{Object, Ordinal, Revision};
 
 /// The catalog as a whole.
 impl Catalog {
@@ -115,6 +115,44 @@ impl Catalog {
     /// All withdrawn objects with the reason, by ordinal.
     pub fn all_withdrawn(&self) -> impl Iterator<Item = (Ordinal, &str)> {
         self.liveness.all_withdrawn()
+    }
+}
+
+/// Objects with what they need.
+impl Catalog {
+    /// These and everything that they need, each once, children first.
+    #[must_use]
+    pub fn closure(&self, roots: impl IntoIterator<Item = Ordinal>) -> Vec<Ordinal> {
+        let mut closure = Vec::new();
+        let mut seen = RoaringBitmap::new();
+        let mut open: Vec<_> = roots.into_iter().map(|root| (root, false)).collect();
+        while let Some((ordinal, has_children_before)) = open.pop() {
+            if has_children_before {
+                closure.push(ordinal);
+            } else if let Some(object) = self.object(ordinal)
+                && seen.insert(ordinal.get())
+            {
+                open.push((ordinal, true));
+                let children = object.children().iter().rev();
+                open.extend(children.map(|child| (*child, false)));
+            }
+        }
+        closure
+    }
+
+    /// Everything that is known of an object, as its entry would say it now.
+    #[must_use]
+    pub fn facts(&self, ordinal: Ordinal) -> Option<Object> {
+        let object = self.object(ordinal)?;
+        let digest = |child: &Ordinal| self.object(*child).map(|child| *child.digest());
+        Some(Object {
+            digest: *object.digest(),
+            size: object.size(),
+            media_type: object.media_type().clone(),
+            children: object.children().iter().filter_map(digest).collect(),
+            referrer: object.referrer().cloned(),
+            pieces: object.pieces().copied(),
+        })
     }
 }
 

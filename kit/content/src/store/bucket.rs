@@ -157,8 +157,11 @@ impl BucketStore {
     ///
     /// [`StoreError::NotFound`], [`StoreError::Remote`].
     pub async fn verify(&self, digest: &Digest) -> Result<bool, StoreError> {
-        let key = self.blob_key(digest);
-        let mut stream = self.get(digest, &key).await?.into_stream();
+        self.verify_key(digest, &self.blob_key(digest)).await
+    }
+
+    async fn verify_key(&self, digest: &Digest, key: &Path) -> Result<bool, StoreError> {
+        let mut stream = self.get(digest, key).await?.into_stream();
         let mut hasher = Hasher::new();
         let mut batch = Vec::new();
         let mut batched = 0;
@@ -167,7 +170,7 @@ impl BucketStore {
                 .next()
                 .await
                 .transpose()
-                .map_err(remote("read", &key))?;
+                .map_err(remote("read", key))?;
             let ended = chunk.is_none();
             batched += chunk.as_ref().map_or(0, Bytes::len);
             batch.extend(chunk);

@@ -129,8 +129,7 @@ impl Target {
                 Ok(_) => return Ok(()),
                 Err(object_store::Error::AlreadyExists { .. }) => {
                     // Somebody was faster with the same object, or there is something else.
-                    let found = store.head(&self.key).await;
-                    if found.is_ok_and(|found| found.size == self.size) {
+                    if self.is_made().await {
                         return Ok(());
                     }
                 }
@@ -141,6 +140,13 @@ impl Target {
         }
         let put = store.put_opts(&self.key, payload, options(PutMode::Overwrite));
         put.await.map(drop).map_err(said)
+    }
+
+    /// Whether the object is there, with its own bytes.
+    async fn is_made(&self) -> bool {
+        let bucket = &self.bucket;
+        matches!(bucket.has_key(&self.key, self.size).await, Ok(true))
+            && matches!(bucket.verify_key(&self.digest, &self.key).await, Ok(true))
     }
 
     async fn put_pieces(&self, pieces: Option<PieceList>) -> Result<(), StoreError> {
@@ -329,12 +335,10 @@ impl Upload for Multi {
                 self.abort().await;
                 // Azure keeps the blocks of all who write an object in one place:
                 // whoever is first makes it, and with that fails the others.
-                let target = &self.target;
-                let is_there = target.bucket.has_key(&target.key, target.size).await;
-                return match is_there {
-                    Ok(true) if !target.replace => Ok(()),
-                    Ok(_) | Err(_) => Err(error),
-                };
+                if !self.target.replace && self.target.is_made().await {
+                    return Ok(());
+                }
+                return Err(error);
             }
             self.forget().await;
             let (bucket, target) = (&self.target.bucket, &self.target);
