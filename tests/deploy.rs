@@ -140,7 +140,7 @@ fn the_unit_of_reconcile_starts_it_with_its_sample() {
             .env("LANDFALL_COORDINATOR", format!("http://{grpc}")),
     );
     // There is no checkout yet: told before anything is asked.
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("manifests"), "{told}");
 
