@@ -290,6 +290,7 @@ struct Told {
     /// Outcomes by name and digest: two claims of one name have one each.
     outcomes: BTreeMap<(String, Vec<u8>), String>,
     gate: Option<v1::GateProgress>,
+    trouble: String,
 }
 
 impl Told {
@@ -309,7 +310,7 @@ impl Told {
         });
         Self {
             outcomes: outcomes.collect(),
-            gate: None,
+            ..Self::default()
         }
     }
 }
@@ -348,10 +349,17 @@ fn tell(
         }
         Some(operation_event::Kind::Progress(now)) => {
             progress.set(now.bytes_done, now.bytes_total, SystemClock.now());
+            if !now.trouble.is_empty() && told.trouble != now.trouble {
+                progress.note(&output::plain(&format!(
+                    "the coordinator can neither finish nor end it, and goes on trying: {}",
+                    now.trouble
+                )));
+                told.trouble.clone_from(&now.trouble);
+            }
             if let Telling::Programs = telling {
                 output::json(&json!({"event": "progress", "bytes_done": now.bytes_done,
                     "bytes_total": now.bytes_total, "entries_done": now.entries_done,
-                    "entries_total": now.entries_total}))?;
+                    "entries_total": now.entries_total, "trouble": now.trouble}))?;
             }
         }
         Some(operation_event::Kind::Gate(gate)) => {

@@ -417,6 +417,7 @@ fn progress_event(progress: &Progress) -> v1::OperationEvent {
         bytes_total: progress.bytes_total,
         entries_done: progress.entries_done,
         entries_total: progress.entries_total,
+        trouble: progress.trouble.clone().unwrap_or_default(),
     }))
 }
 

@@ -9,12 +9,13 @@ mod run;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use landfall_catalog::{Digest, Name};
 use landfall_promotion::ProductionRule;
 use landfall_proto::status::{Classify, Fault, chain};
 use landfall_runtime::clock::Clock;
-use landfall_runtime::{OnError, Tasks, telemetry};
+use landfall_runtime::{OnError, Tasks, retry::Backoff, telemetry};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tracing::Instrument;
 
@@ -107,6 +108,10 @@ pub(crate) struct Confirmed {
     pub(crate) gate: Option<Terms>,
 }
 
+/// Pauses between two attempts to end an operation that failed.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
 /// How far an operation is. Its decisions are rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -116,6 +121,8 @@ pub(crate) struct Progress {
     pub(crate) entries_total: u64,
     /// How the gate stands, while names wait.
     pub(crate) gate: Option<GateStanding>,
+    /// Why it cannot even be ended for now: its database cannot be written.
+    pub(crate) trouble: Option<String>,
     /// Nothing comes after this.
     pub(crate) finished: bool,
 }
@@ -409,8 +416,12 @@ impl Operations {
                 Some(Err(error)) if error.is_stop() => return Ok(()),
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
-                    tracing::error!(error = %chain(&error), "operation failed");
-                    inner.abandon(&kept, chain(&error)).await?;
+                    let why = chain(&error);
+                    tracing::error!(error = why, "operation failed");
+                    let ended = inner.abandon_at_last(&kept, &why, &feed);
+                    if shutdown.unless_requested(ended).await.is_none() {
+                        return Ok(());
+                    }
                 }
             }
             inner.ended(&id).await?;
@@ -423,6 +434,29 @@ impl Operations {
         self.inner
             .tasks
             .spawn("operation", OnError::Log, work.instrument(span));
+    }
+}
+
+impl Inner {
+    /// Ends an operation that failed, however long its rows cannot be written:
+    /// a full disk must not leave it running for ever. Whoever follows it is told
+    /// what it waits for.
+    async fn abandon_at_last(
+        &self,
+        operation: &rows::Operation,
+        why: &str,
+        feed: &watch::Sender<Progress>,
+    ) {
+        let mut pauses = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        while let Err(error) = self.abandon(operation, why.to_owned()).await {
+            let trouble = chain(&error);
+            tracing::error!(
+                error = trouble,
+                "a failed operation cannot be ended; trying again"
+            );
+            feed.send_modify(|progress| progress.trouble = Some(trouble));
+            tokio::time::sleep(pauses.next_delay()).await;
+        }
     }
 }
 

@@ -193,3 +193,56 @@ async fn a_plan_outlives_a_restart_and_its_trace_reaches_the_readers() {
     assert_eq!(checkpoint.trace_parent, PARENT);
     coordinator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_ends_as_soon_as_its_rows_can_be_written_again() {
+    let folders = Folders::new();
+    let tree = folders.path("tree");
+    write(&folders.path("staging").join("1.0/a"), "a");
+    file_manifests(&tree, &[("1.0/a", b"a")]);
+    let staging = format!("file://{}/", folders.path("staging").display());
+    let config = folders.config(vec![rule("gs://staging/kops", staging)]);
+    let database = config.data_dir.join("coordinator.sqlite");
+    let coordinator = Running::start(config).await;
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+
+    // What a full disk says, and for as long as it is full.
+    let disk = rusqlite::Connection::open(&database).unwrap();
+    for table in ["operation", "operation_entry"] {
+        disk.execute_batch(&format!(
+            "CREATE TRIGGER full_{table} BEFORE UPDATE ON {table} \
+             BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END;"
+        ))
+        .unwrap();
+    }
+    let operation = coordinator.start_promotion(&planned).await;
+    let request = v1::WatchOperationRequest {
+        operation: operation.clone(),
+    };
+    let events = coordinator.promotion().watch_operation(request).await;
+    let mut events = events.unwrap().into_inner();
+    let trouble = loop {
+        let event = futures::StreamExt::next(&mut events).await;
+        let event = event.expect("it does not end before it can").unwrap();
+        if let Some(operation_event::Kind::Progress(now)) = event.kind
+            && !now.trouble.is_empty()
+        {
+            break now.trouble;
+        }
+    };
+    assert!(trouble.contains("disk is full"), "{trouble}");
+
+    disk.execute_batch("DROP TRIGGER full_operation; DROP TRIGGER full_operation_entry;")
+        .unwrap();
+    let ended = coordinator.watch(&operation).await;
+    assert!(
+        ended.done.error.contains("disk is full"),
+        "{:?}",
+        ended.done
+    );
+    assert_eq!(ended.done.revision, 0);
+    // And is done like any other when it is asked for again.
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    assert_eq!(coordinator.promote(&planned).await.done.revision, 1);
+    coordinator.stop().await;
+}
