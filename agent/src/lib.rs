@@ -7,8 +7,8 @@
 //! place after their objects, and reported after that.
 //!
 //! Deliberately absent: any trust in a source, and any decision about other
-//! mirrors. It deletes what was withdrawn and what only that needed, and nothing else; a coordinator that
-//! is silent changes nothing in what it serves.
+//! mirrors. It deletes what was withdrawn and what only that needed, and nothing
+//! else; a coordinator that is silent changes nothing in what it serves.
 //!
 //! Invariants:
 //! - What it reports is durable: stored, hashed, named.

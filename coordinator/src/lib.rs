@@ -7,8 +7,9 @@
 //! one revision (`promote/compose`, `publish`), or with a gate (`promote/gate`,
 //! `promote/operation/gate`) in two. `grpc/fleet` holds the agents'
 //! sessions, `fleet` what they report, `grpc/routing` tells redirectors, and `web`
-//! serves the log, the origin and the state of the whole. `audit` compares the origin
-//! with the catalog, and mends it.
+//! serves the log, the origin and the state of the whole. `promote/follow` shows
+//! names at an origin that others serve, `withdraw` takes content away, `audit`
+//! compares the origin with the catalog and mends it, and `search` finds names.
 //!
 //! # Invariants
 //!
@@ -24,9 +25,9 @@
 //!
 //! # Deliberately absent
 //!
-//! Identity (only loopback is served; there, tokens limit who uses them), audits of mirrors,
-//! leases and directives for agents, state engines other than `SQLite`, origins
-//! other than a folder. None of them is half there.
+//! The identity of machines (only loopback is served; there, tokens limit who
+//! uses them), audits of mirrors, leases and directives for agents, state engines
+//! other than `SQLite`. None of them is half there.
 
 mod app;
 mod audit;
