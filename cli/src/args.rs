@@ -1,5 +1,5 @@
-//! The command line, as DESIGN writes it and `--help` prints it. A file for each
-//! family of commands; what families share is in `shared`.
+//! The command line, as `--help` prints it. A file for each family of commands;
+//! what families share is in `shared`.
 
 mod audit;
 mod gate;
