@@ -145,7 +145,7 @@ fn outcome(before: &str, merged: Result<Merged, MergeError>) -> String {
         }
         Err(MergeError::Unreadable { message, .. }) => crate::kind_of(&message),
         Err(MergeError::Conflicts(conflicts)) => format!("{} conflicts", conflicts.len()),
-        Err(MergeError::Style) => "style".to_owned(),
+        Err(MergeError::Style { .. }) => "style".to_owned(),
     }
 }
 

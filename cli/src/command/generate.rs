@@ -65,7 +65,7 @@ fn deliver(
             "{shown} has other digests, and a name means one digest for ever; nothing was written:\n{}",
             conflicts.join("\n")
         )),
-        other @ (MergeError::Unreadable { .. } | MergeError::Style) => {
+        other @ (MergeError::Unreadable { .. } | MergeError::Style { .. }) => {
             Failure::Failed(format!("cannot add to {shown}: {other}"))
         }
     })?;

@@ -40,6 +40,11 @@ pub enum MergeError {
     #[error("{}", .0.join("\n"))]
     Conflicts(Vec<String>),
     /// It is written in a way that can't be added to without rewriting it.
-    #[error("the list is not written in block style, one entry a line; put it so first")]
-    Style,
+    #[error(
+        "what is in line {line} is written in a way that can't be added to; make it a plain block list first, one entry a line"
+    )]
+    Style {
+        /// Where, from 1.
+        line: u32,
+    },
 }

@@ -19,9 +19,12 @@ pub(super) struct Edit<'a> {
 impl<'a> Edit<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        // A byte order mark is before the first line, and no column counts it.
+        let unmarked = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let first = text.len() - unmarked.len();
         Self {
             text,
-            starts: std::iter::once(0).chain(ends).collect(),
+            starts: std::iter::once(first).chain(ends).collect(),
             newline: if text.contains("\r\n") { "\r\n" } else { "\n" },
             insertions: Vec::new(),
             removed: None,
@@ -103,7 +106,8 @@ impl<'a> Edit<'a> {
         let text = joined(lines, self.newline);
         let end = self.text.len();
         let continues = self.insertions.iter().any(|(byte, _)| *byte == end);
-        let complete = continues || self.text.is_empty() || self.text.ends_with('\n');
+        let begun = self.starts.last() != Some(&end);
+        let complete = continues || !begun;
         let between = if complete { "" } else { self.newline };
         self.insert(self.text.len(), format!("{between}{text}"));
     }
@@ -115,11 +119,11 @@ impl<'a> Edit<'a> {
     /// Takes an empty `[]` at `spot` away, with the blanks before it, or with its
     /// line if there is nothing else on it.
     pub(super) fn remove_empty_list(&mut self, spot: Spot) -> Result<(), MergeError> {
-        let at = self.byte(spot).ok_or(MergeError::Style)?;
+        let at = self.byte(spot).ok_or(style(spot))?;
         let is_empty = self.text[at..].starts_with("[]");
         let blanks = self.text[..at].len() - self.text[..at].trim_end_matches(' ').len();
         if !is_empty {
-            return Err(MergeError::Style);
+            return Err(style(spot));
         }
         let alone = self.line(spot.line) == "[]";
         let end = if alone {
@@ -170,6 +174,23 @@ pub(super) fn document(text: &str) -> Result<Node<'_>, MergeError> {
         line: spot.line,
         message,
     })
+}
+
+/// What is at `spot` can't be added to.
+pub(super) const fn style(spot: Spot) -> MergeError {
+    MergeError::Style { line: spot.line }
+}
+
+/// The same for what reads otherwise once it is added to: the first line that
+/// was to change.
+pub(super) fn misread(before: &str, after: &str) -> MergeError {
+    let same = before
+        .lines()
+        .zip(after.lines())
+        .take_while(|(before, after)| before == after)
+        .count();
+    let line = u32::try_from(same.saturating_add(1)).unwrap_or(u32::MAX);
+    MergeError::Style { line }
 }
 
 pub(super) fn wrong(node: &Node<'_>, expected: &str) -> MergeError {

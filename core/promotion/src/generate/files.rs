@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use landfall_catalog::Digest;
 
-use super::edit::{Edit, document, scalar, wrong};
+use super::edit::{Edit, document, misread, scalar, style, wrong};
 use super::{MergeError, Merged};
 use crate::finding::{Reporter, Source, quoted};
 use crate::manifest::files::{Files, read_files};
@@ -51,7 +51,7 @@ pub fn merge_files(
     let mut after = listed(&text);
     after.sort();
     if after != expected {
-        return Err(MergeError::Style);
+        return Err(misread(existing, &text));
     }
     Ok(Merged {
         text,
@@ -130,8 +130,10 @@ fn among(
     end: Option<u32>,
     new: &[(&str, Digest)],
 ) -> Result<(), MergeError> {
-    let indent = items.first().and_then(|item| edit.dash(item.spot));
-    let indent = indent.ok_or(MergeError::Style)?;
+    let Some(first) = items.first() else {
+        return Ok(());
+    };
+    let indent = edit.dash(first.spot).ok_or(style(first.spot))?;
     for entry in new {
         let smaller = items
             .iter()
@@ -262,7 +264,7 @@ mod tests {
         );
         assert_eq!(
             merge_files(&flow, &entries(&["v1/a"])),
-            Err(MergeError::Style)
+            Err(MergeError::Style { line: 1 })
         );
         for text in [
             "approvers: [x]\n",

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_catalog::{Digest, Repository, Tag};
 
-use super::edit::{Edit, document, quoted, scalar, wrong};
+use super::edit::{Edit, document, misread, quoted, scalar, style, wrong};
 use super::{MergeError, Merged};
 use crate::finding::{Reporter, Source, Spot};
 use crate::manifest::images::read_images;
@@ -67,7 +67,7 @@ pub fn merge_images(existing: &str, rows: &[ImageRow]) -> Result<Merged, MergeEr
         expected.entry(key).or_default().extend(tags);
     }
     if listed(&text) != expected {
-        return Err(MergeError::Style);
+        return Err(misread(existing, &text));
     }
     Ok(Merged {
         text,
@@ -119,7 +119,7 @@ fn insert(existing: &str, new: &Rows) -> Result<String, MergeError> {
         return Ok(edit.finish());
     }
     let indent = match nodes.first() {
-        Some(first) => edit.dash(first.spot).ok_or(MergeError::Style)?,
+        Some(first) => edit.dash(first.spot).ok_or(style(first.spot))?,
         None => "",
     };
     let items = items(&edit, nodes);
@@ -215,7 +215,7 @@ fn add_row(
     digest: &str,
     tags: &BTreeSet<Tag>,
 ) -> Result<(), MergeError> {
-    let rows = item.rows.ok_or(MergeError::Style)?;
+    let rows = item.rows.ok_or(style(item.spot))?;
     let keys: Vec<&str> = rows
         .iter()
         .map(|(key, _)| match &key.value {
@@ -228,7 +228,7 @@ fn add_row(
     } else {
         Some(keys.len() - 1)
     };
-    let indent = edit.indent(rows[0].0.spot).ok_or(MergeError::Style)?;
+    let indent = edit.indent(rows[0].0.spot).ok_or(style(rows[0].0.spot))?;
     let line = [format!("{indent}{}", row_text(digest, tags))];
     match before {
         Some(index) => {
@@ -265,24 +265,24 @@ fn add_tags(
     row: usize,
     new: &BTreeSet<Tag>,
 ) -> Result<(), MergeError> {
-    let rows = item.rows.ok_or(MergeError::Style)?;
+    let rows = item.rows.ok_or(style(item.spot))?;
     let (key, value) = &rows[row];
     let tags = match &value.value {
         Value::Sequence(tags) => tags,
         Value::Null => {
             let line = edit.line(key.spot.line);
             if !line.ends_with(':') {
-                return Err(MergeError::Style);
+                return Err(style(key.spot));
             }
             let end = Spot {
                 line: key.spot.line,
                 column: u32::try_from(line.chars().count()).unwrap_or(u32::MAX - 1) + 1,
             };
-            let at = edit.byte(end).ok_or(MergeError::Style)?;
+            let at = edit.byte(end).ok_or(style(end))?;
             edit.insert(at, format!(" [{}]", list(new)));
             return Ok(());
         }
-        Value::Scalar { .. } | Value::Mapping(_) | Value::Alias => return Err(MergeError::Style),
+        Value::Scalar { .. } | Value::Mapping(_) | Value::Alias => return Err(style(value.spot)),
     };
     let text = |node: &Node<'_>| match &node.value {
         Value::Scalar { text, .. } => text.to_string(),
@@ -296,11 +296,11 @@ fn add_tags(
         let larger = tags.iter().find(|other| *text(other) > *tag.as_str());
         match larger {
             Some(other) if flow => {
-                let at = edit.byte(other.spot).ok_or(MergeError::Style)?;
+                let at = edit.byte(other.spot).ok_or(style(other.spot))?;
                 edit.insert(at, format!("{}, ", quoted(tag.as_str())));
             }
             Some(other) => {
-                let indent = edit.dash(other.spot).ok_or(MergeError::Style)?;
+                let indent = edit.dash(other.spot).ok_or(style(other.spot))?;
                 let line = [format!("{indent}- {}", quoted(tag.as_str()))];
                 edit.insert_lines_before(other.spot.line, &line);
             }
@@ -313,18 +313,18 @@ fn add_tags(
         return Ok(());
     }
     if flow {
-        let begin = edit.byte(value.spot).ok_or(MergeError::Style)?;
+        let begin = edit.byte(value.spot).ok_or(style(value.spot))?;
         let from = tags
             .last()
             .map_or(Some(begin + 1), |tag| edit.byte(tag.spot));
-        let from = from.ok_or(MergeError::Style)?;
+        let from = from.ok_or(style(value.spot))?;
         let rest = edit.rest(value.spot).unwrap_or_default();
-        let end = closing(&rest[from - begin..]).ok_or(MergeError::Style)?;
+        let end = closing(&rest[from - begin..]).ok_or(style(value.spot))?;
         let comma = if tags.is_empty() { "" } else { ", " };
         edit.insert(from + end, format!("{comma}{}", list(&last)));
     } else {
-        let tag = tags.last().ok_or(MergeError::Style)?;
-        let indent = edit.dash(tag.spot).ok_or(MergeError::Style)?;
+        let tag = tags.last().ok_or(style(value.spot))?;
+        let indent = edit.dash(tag.spot).ok_or(style(tag.spot))?;
         let lines: Vec<String> = last
             .iter()
             .map(|tag| format!("{indent}- {}", quoted(tag.as_str())))

@@ -70,6 +70,54 @@ fn what_is_there_stays_as_it_is_written() {
 }
 
 #[test]
+fn a_tag_goes_below_the_last_one_of_a_block_list_and_every_other_byte_stays() {
+    for (list, more) in [
+        ("    $a:\n    - v1.1\n", "    - \"v1.2\"\n"),
+        ("    $a:\n        - v1.1\n", "        - \"v1.2\"\n"),
+        (
+            "    \"$a\":   # x-y\n      -   'v1.1' # z\n",
+            "      - \"v1.2\"\n",
+        ),
+        ("    $a:\r\n    - v1.1\r\n", "    - \"v1.2\"\r\n"),
+    ] {
+        for mark in ["", "\u{feff}"] {
+            for rest in ["", "    # next\n    $b:\n    - v0\n", "- name: b\n"] {
+                let begin = format!("{mark}- name: app\n  dmap:\n{list}");
+                let existing = format!("{begin}{rest}");
+                check(&existing, &["app@a:v1.2"], &format!("{begin}{more}{rest}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_byte_order_mark_stays_first() {
+    let list = "- name: app\n  dmap:\n    \"$a\": [\"v1\"]\n";
+    for existing in ["", "[]\n"] {
+        let marked = format!("\u{feff}{existing}");
+        check(&marked, &["app@a:v1"], &format!("\u{feff}{list}"));
+    }
+    let zoo = list.replace("app", "zoo");
+    let both = format!("\u{feff}{list}{zoo}");
+    check(&format!("\u{feff}{zoo}"), &["app@a:v1"], &both);
+}
+
+#[test]
+fn a_tag_list_that_cannot_be_added_to_is_named_by_its_line() {
+    for (list, line) in [
+        (": v1.1", 3),
+        (": [v1.1,]", 3),
+        (": # none", 3),
+        (":\n    - !!str v1.1", 4),
+        (":\n    - v1.0\n    - &x v1.1", 5),
+    ] {
+        let existing = format!("- name: app\n  dmap:\n    {}{list}\n", digest("a"));
+        let error = merge_images(&existing, &rows(&["app@a:v1.2"])).unwrap_err();
+        assert_eq!(error, MergeError::Style { line }, "{list}");
+    }
+}
+
+#[test]
 fn a_row_may_come_before_the_name_and_may_have_no_tags() {
     check(
         "- dmap:\n    \"$a\": []\n    \"$b\":\n    \"$c\": [ ]\n  name: app\n",
@@ -104,7 +152,7 @@ fn what_cannot_be_added_to_is_refused_and_faults_that_are_there_stay() {
     let flow = format!("[{{name: app, dmap: {{\"{}\": [v1]}}}}]\n", digest("a"));
     assert_eq!(
         merge_images(&flow, &rows(&["b@a:v1"])),
-        Err(MergeError::Style)
+        Err(MergeError::Style { line: 1 })
     );
     for text in ["images: []\n", "- {\n"] {
         let error = merge_images(text, &rows(&["b@a:v1"])).unwrap_err();
