@@ -62,6 +62,14 @@ fn attached(catalog: &Catalog, image: &[Object], repository: &str, limits: &Limi
             continue;
         }
         let before = found.artifacts.len();
+        let referrers = catalog.referrers(repository, &subject).len();
+        if referrers > limits.referrers {
+            found.left_out.push(format!(
+                "{} of the {referrers} referrers of {subject}: at most {} are taken",
+                referrers - limits.referrers,
+                limits.referrers
+            ));
+        }
         for (tag, digest) in speaking(catalog, repository, &subject, limits) {
             match artifact(catalog, &subject, tag, digest, limits) {
                 Ok(artifact) => found.artifacts.push(artifact),

@@ -192,3 +192,27 @@ fn what_speaks_about_an_image_comes_along_within_the_bounds_of_staging() {
         );
     }
 }
+
+#[test]
+fn what_is_over_the_bound_is_named_and_not_dropped_in_silence() {
+    let mut world = World::default();
+    let image = world.set("in/app:v1", "image", &[], None);
+    for content in ["one", "two", "three", "four", "five"] {
+        world.set(
+            "in/app@",
+            content,
+            &[],
+            speaks(image, "application/spdx+json"),
+        );
+    }
+    let Onward::Whole(_, attached) = world.look("in/app", Kind::Images, image) else {
+        panic!("it is there");
+    };
+    assert_eq!(attached.artifacts.len(), 2);
+    let over = format!("3 of the 5 referrers of {image}");
+    assert!(
+        attached.left_out.iter().any(|why| why.contains(&over)),
+        "{:?}",
+        attached.left_out
+    );
+}
