@@ -8,7 +8,7 @@ use landfall_runtime::{
     dial::{self, http_client, refuse_plain_text_elsewhere},
 };
 use tonic::{
-    Request, Status,
+    Code, Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::Channel,
@@ -92,34 +92,39 @@ pub(crate) fn parse(url: &str) -> Result<Url, Failure> {
     })
 }
 
-/// What the coordinator's refusal means to the person who asked.
+/// What the coordinator's refusal means to the person who asked: the one table
+/// from a gRPC status to a message and an exit code.
+///
+/// Wrong use is what no other day and nobody else's rights would make right. Who
+/// may not, or may not any more, has typed nothing wrong: the command was not done.
 pub(crate) fn refused(coordinator: &str, status: &Status) -> Failure {
+    let why = output::plain(status.message());
     match status.code() {
-        tonic::Code::Unavailable => Failure::Failed(format!(
-            "the coordinator at {coordinator} is out of reach: {}",
-            status.message()
+        Code::InvalidArgument | Code::OutOfRange => {
+            Failure::Usage(format!("the coordinator cannot use this: {why}"))
+        }
+        Code::Unavailable => Failure::Failed(format!(
+            "the coordinator at {coordinator} is out of reach: {why}"
         )),
-        tonic::Code::Cancelled | tonic::Code::Unknown => Failure::Failed(format!(
-            "what answers at {coordinator} is no coordinator, or it broke off: {}",
-            status.message()
+        Code::Cancelled | Code::Unknown => Failure::Failed(format!(
+            "what answers at {coordinator} is no coordinator, or it broke off: {why}"
         )),
-        tonic::Code::Ok
-        | tonic::Code::InvalidArgument
-        | tonic::Code::DeadlineExceeded
-        | tonic::Code::NotFound
-        | tonic::Code::AlreadyExists
-        | tonic::Code::PermissionDenied
-        | tonic::Code::ResourceExhausted
-        | tonic::Code::FailedPrecondition
-        | tonic::Code::Aborted
-        | tonic::Code::OutOfRange
-        | tonic::Code::Unimplemented
-        | tonic::Code::Internal
-        | tonic::Code::DataLoss
-        | tonic::Code::Unauthenticated => Failure::Failed(format!(
-            "the coordinator refused: {}",
-            output::plain(status.message())
+        Code::Unimplemented => Failure::Failed(format!(
+            "what answers at {coordinator} does not know this command; is it of the same version? {why}"
         )),
+        Code::Unauthenticated => Failure::Failed(format!(
+            "the coordinator does not know who asks: {why}; {TOKEN_VARIABLE} presents a token"
+        )),
+        Code::Ok
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Internal
+        | Code::DataLoss => Failure::Failed(format!("the coordinator refused: {why}")),
     }
 }
 
@@ -147,4 +152,25 @@ pub(crate) async fn get(url: &Url, limit: usize) -> Result<Answer, Failure> {
         .await
         .map_err(|error| out_of_reach(&error))?;
     Ok(Answer { status, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_asked_wrongly_is_wrong_use() {
+        for number in 0..=16 {
+            let code = Code::from_i32(number);
+            let is_wrong_use = matches!(code, Code::InvalidArgument | Code::OutOfRange);
+            let expected = if is_wrong_use { 2 } else { 1 };
+            let failure = refused("http://127.0.0.1:1", &Status::new(code, "why\u{1b}[2J\nso"));
+            assert_eq!(failure.code(), expected, "{code:?}");
+            let message = failure.message();
+            assert!(
+                message.contains("why") && !message.contains('\u{1b}'),
+                "{message}"
+            );
+        }
+    }
 }

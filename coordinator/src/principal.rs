@@ -14,7 +14,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
 use crate::promote::bounds::Scope;
-use crate::tokens::{Role, Tokens};
+use crate::tokens::{Bearer, Role, Tokens};
 
 /// Who makes a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +22,7 @@ pub(crate) enum Principal {
     /// A process on this machine.
     Loopback,
     /// Whoever has a token.
-    Token {
-        /// The token's public half.
-        id: String,
-        roles: Vec<Role>,
-    },
+    Token(Bearer),
 }
 
 /// What a request does; one for each right that can be given.
@@ -112,7 +108,7 @@ impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Loopback => f.write_str("loopback"),
-            Self::Token { id, .. } => write!(f, "token {id}"),
+            Self::Token(bearer) => bearer.fmt(f),
         }
     }
 }
@@ -173,7 +169,7 @@ const fn right(role: &Role, action: Action) -> Right {
 fn scope(who: &Principal, action: Action) -> Option<Scope> {
     let roles = match who {
         Principal::Loopback => &[Role::Admin][..],
-        Principal::Token { roles, .. } => roles,
+        Principal::Token(bearer) => &bearer.roles,
     };
     let mut own = BTreeSet::new();
     for role in roles {
@@ -248,8 +244,7 @@ impl Gate {
         }
         let token = authorization.to_str().ok().and_then(bearer);
         let found = token.and_then(|token| self.tokens.find(token));
-        let (id, roles) = found.ok_or(Refused::BadToken)?;
-        Ok(Principal::Token { id, roles })
+        found.map(Principal::Token).ok_or(Refused::BadToken)
     }
 }
 

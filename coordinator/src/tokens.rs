@@ -23,6 +23,10 @@ const MAX_TOKENS: usize = 10_000;
 const MAX_ROLES: usize = 100;
 /// Longest name of a project in a role.
 const MAX_PROJECT_BYTES: usize = 200;
+/// Longest name of a token.
+const MAX_NAME_BYTES: usize = 64;
+/// Digits of an id.
+const ID_DIGITS: usize = 8;
 
 /// What a token is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +68,16 @@ fn is_project(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_PROJECT_BYTES && name.bytes().all(is_good)
 }
 
+/// What people may call a token. Never what could be an id.
+fn is_name(name: &str) -> bool {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let is_hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    name.len() <= MAX_NAME_BYTES
+        && name.bytes().all(is_good)
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && !(name.len() == ID_DIGITS && name.bytes().all(is_hex))
+}
+
 /// Why a token was not made or revoked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenError {
@@ -79,7 +93,20 @@ pub(crate) enum TokenError {
     /// There are too many.
     #[error("there are {MAX_TOKENS} tokens already")]
     Full,
-    /// There is none of that id.
+    /// Not a name for a token.
+    #[error(
+        "\"{0}\" is not a name for a token: 1 to {MAX_NAME_BYTES} letters, digits, '.', '_' and '-', the first a letter or a digit, and not {ID_DIGITS} hexadecimal digits, as ids are"
+    )]
+    Name(String),
+    /// Another one that is valid has the name.
+    #[error("token {id} is called {name} already: revoke it first, or choose another name")]
+    Taken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        id: String,
+    },
+    /// There is none of that id or name.
     #[error("there is no token {0}")]
     Unknown(String),
 }
@@ -88,7 +115,8 @@ impl Classify for TokenError {
     fn fault(&self) -> Fault {
         match self {
             Self::State(error) => error.fault(),
-            Self::Role(_) | Self::Roles => Fault::InvalidInput,
+            Self::Role(_) | Self::Roles | Self::Name(_) => Fault::InvalidInput,
+            Self::Taken { .. } => Fault::Conflict,
             Self::Full => Fault::Exhausted,
             Self::Unknown(_) => Fault::NotFound,
         }
@@ -104,12 +132,32 @@ pub(crate) struct NewToken {
     pub(crate) expires: Option<u64>,
 }
 
+/// What a valid token says of who has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bearer {
+    /// The token's public half.
+    pub(crate) id: String,
+    /// What people call the token; may be empty.
+    pub(crate) name: String,
+    pub(crate) roles: Vec<Role>,
+}
+
+impl fmt::Display for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name.as_str() {
+            "" => write!(f, "token {}", self.id),
+            name => write!(f, "token {name} ({})", self.id),
+        }
+    }
+}
+
 /// All tokens; cheap to clone. The memory is what is asked; the database is
 /// written first.
 #[derive(Clone)]
 pub(crate) struct Tokens {
     state: State,
     clock: Arc<dyn Clock>,
+    creating: Arc<tokio::sync::Mutex<()>>,
     held: Arc<RwLock<BTreeMap<String, TokenRow>>>,
 }
 
@@ -120,13 +168,16 @@ impl Tokens {
         Ok(Self {
             state,
             clock,
+            creating: Arc::default(),
             held: Arc::new(RwLock::new(held)),
         })
     }
 
-    /// Makes a token that is valid for `ttl` seconds; for ever without.
+    /// Makes a token that is valid for `ttl` seconds; for ever without. `name` may
+    /// be empty.
     pub(crate) async fn create(
         &self,
+        name: &str,
         roles: &[Role],
         ttl: Option<u64>,
         who: String,
@@ -134,15 +185,25 @@ impl Tokens {
         if roles.is_empty() || roles.len() > MAX_ROLES {
             return Err(TokenError::Roles);
         }
+        if !name.is_empty() && !is_name(name) {
+            return Err(TokenError::Name(name.to_owned()));
+        }
+        // One at a time, so that none is made between the look and the write.
+        let _creating = self.creating.lock().await;
         if self.read(BTreeMap::len) >= MAX_TOKENS {
             return Err(TokenError::Full);
         }
         let created = self.clock.unix_seconds();
-        let id = format!("{:08x}", rand::random::<u32>());
+        if let Some(id) = self.valid_of(name, created) {
+            let name = name.to_owned();
+            return Err(TokenError::Taken { name, id });
+        }
+        let id = format!("{:0ID_DIGITS$x}", rand::random::<u32>());
         let secret = format!("{:032x}", rand::random::<u128>());
         let words: Vec<_> = roles.iter().map(Role::to_string).collect();
         let row = TokenRow {
             id: id.clone(),
+            name: name.to_owned(),
             secret_hash: Digest::of(secret.as_bytes()),
             roles: words.join(" "),
             created,
@@ -155,7 +216,7 @@ impl Tokens {
             .write("store a token", move |tx| rows::insert(tx, &stored))
             .await?;
         let expires = row.expires;
-        tracing::info!(token = id, roles = row.roles, "token created");
+        tracing::info!(token = id, name, roles = row.roles, "token created");
         self.change(|held| held.insert(id.clone(), row));
         let token = format!("lft_{id}_{secret}");
         Ok(NewToken { id, token, expires })
@@ -168,28 +229,49 @@ impl Tokens {
         list
     }
 
-    /// Revokes a token at once and for good.
-    pub(crate) async fn revoke(&self, id: &str) -> Result<(), TokenError> {
-        let now = self.clock.unix_seconds();
-        let wanted = id.to_owned();
-        let found = self
-            .state
-            .write("revoke a token", move |tx| rows::revoke(tx, &wanted, now))
-            .await?;
-        if !found {
-            return Err(TokenError::Unknown(id.to_owned()));
+    /// Revokes the token of that id, or all of that name, at once and for good;
+    /// gives the ids of those that were not revoked before.
+    pub(crate) async fn revoke(&self, id_or_name: &str) -> Result<Vec<String>, TokenError> {
+        let is_meant = |row: &&TokenRow| row.id == id_or_name || row.name == id_or_name;
+        let meant: Vec<TokenRow> = match id_or_name {
+            "" => Vec::new(),
+            _ => self.read(|held| held.values().filter(is_meant).cloned().collect()),
+        };
+        if meant.is_empty() {
+            return Err(TokenError::Unknown(id_or_name.to_owned()));
         }
+        let standing = meant.into_iter().filter(|row| row.revoked.is_none());
+        let ids: Vec<String> = standing.map(|row| row.id).collect();
+        let now = self.clock.unix_seconds();
+        let revoked = ids.clone();
+        self.state
+            .write("revoke tokens", move |tx| rows::revoke(tx, &revoked, now))
+            .await?;
         self.change(|held| {
-            if let Some(row) = held.get_mut(id) {
-                row.revoked.get_or_insert(now);
+            for id in &ids {
+                if let Some(row) = held.get_mut(id) {
+                    row.revoked.get_or_insert(now);
+                }
             }
         });
-        tracing::info!(token = id, "token revoked");
-        Ok(())
+        for id in &ids {
+            tracing::info!(token = id, "token revoked");
+        }
+        Ok(ids)
     }
 
-    /// Id and roles of a token that is presented, if it is valid now.
-    pub(crate) fn find(&self, presented: &str) -> Option<(String, Vec<Role>)> {
+    /// The token of that name that may be used now. Names are given again when
+    /// theirs is revoked or has run out.
+    fn valid_of(&self, name: &str, now: u64) -> Option<String> {
+        let has_it = |row: &&TokenRow| {
+            let is_valid = row.revoked.is_none() && row.expires.is_none_or(|expires| now < expires);
+            !name.is_empty() && row.name == name && is_valid
+        };
+        self.read(|held| held.values().find(has_it).map(|row| row.id.clone()))
+    }
+
+    /// Id, name and roles of a token that is presented, if it is valid now.
+    pub(crate) fn find(&self, presented: &str) -> Option<Bearer> {
         let (id, secret) = presented.strip_prefix("lft_")?.split_once('_')?;
         let row = self.read(|held| held.get(id).cloned())?;
         let is_valid = is_same(&Digest::of(secret.as_bytes()), &row.secret_hash)
@@ -198,7 +280,11 @@ impl Tokens {
                 .expires
                 .is_none_or(|expires| self.clock.unix_seconds() < expires);
         let roles = row.roles.split(' ').filter_map(|role| role.parse().ok());
-        is_valid.then(|| (row.id.clone(), roles.collect()))
+        is_valid.then(|| Bearer {
+            roles: roles.collect(),
+            id: row.id,
+            name: row.name,
+        })
     }
 
     fn read<T>(&self, look: impl FnOnce(&BTreeMap<String, TokenRow>) -> T) -> T {
@@ -230,7 +316,7 @@ pub(crate) mod tests {
         let tokens = Tokens::load(state, clock).await.unwrap();
         let mut secrets = Vec::new();
         for roles in roles {
-            let made = tokens.create(roles, None, "test".into()).await.unwrap();
+            let made = tokens.create("", roles, None, "test".into()).await.unwrap();
             secrets.push(made.token);
         }
         (folder, tokens, secrets)
@@ -242,9 +328,12 @@ pub(crate) mod tests {
         let clock = Arc::new(ManualClock::new(1000));
         let tokens = Tokens::load(state.clone(), clock.clone()).await.unwrap();
         let roles = [Role::View, Role::Promote("kops".into())];
-        let short = tokens.create(&roles, Some(60), "t".into()).await.unwrap();
-        let long = tokens.create(&roles, None, "t".into()).await.unwrap();
-        assert_eq!(tokens.find(&short.token).unwrap().1, roles);
+        let short = tokens
+            .create("", &roles, Some(60), "t".into())
+            .await
+            .unwrap();
+        let long = tokens.create("", &roles, None, "t".into()).await.unwrap();
+        assert_eq!(tokens.find(&short.token).unwrap().roles, roles);
         clock.advance(Duration::from_secs(59));
         assert!(tokens.find(&short.token).is_some());
         clock.advance(Duration::from_secs(1));
@@ -259,6 +348,52 @@ pub(crate) mod tests {
         assert_eq!(again.list().len(), 2);
         let unknown = again.revoke("nothing").await;
         assert!(matches!(unknown, Err(TokenError::Unknown(_))));
+    }
+
+    #[tokio::test]
+    async fn a_name_is_one_valid_tokens_and_revokes_all_that_had_it() {
+        let (_folder, state, _thread) = scratch();
+        let clock = Arc::new(ManualClock::new(1000));
+        let tokens = Tokens::load(state.clone(), clock.clone()).await.unwrap();
+        let create = async |ttl| {
+            tokens
+                .create("ci-release", &[Role::View], ttl, "t".into())
+                .await
+        };
+        let first = create(Some(60)).await.unwrap();
+        let who = tokens.find(&first.token).unwrap().to_string();
+        assert_eq!(who, format!("token ci-release ({})", first.id));
+        let taken = create(None).await.map(drop).unwrap_err();
+        assert!(matches!(&taken, TokenError::Taken { id, .. } if *id == first.id));
+        clock.advance(Duration::from_secs(60));
+        let second = create(None).await.unwrap();
+        let mut revoked = tokens.revoke("ci-release").await.unwrap();
+        revoked.sort();
+        let mut both = [first.id, second.id];
+        both.sort();
+        assert_eq!(revoked, both, "also one that ran out");
+        assert!(tokens.find(&second.token).is_none());
+        let again = Tokens::load(state, clock).await.unwrap();
+        assert_eq!(again.revoke("ci-release").await.unwrap(), [""; 0]);
+        assert!(again.list().iter().all(|row| row.name == "ci-release"));
+        create(None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn names_that_could_be_ids_or_hide_something_are_refused() {
+        let (_folder, tokens, _) = with(&[]).await;
+        let long = "x".repeat(MAX_NAME_BYTES + 1);
+        for bad in ["00ffab12", "-x", ".", "a b", "a\nb", "ä", "a(b)", &long] {
+            let made = tokens.create(bad, &[Role::View], None, "t".into()).await;
+            assert!(matches!(made, Err(TokenError::Name(_))), "{bad}");
+        }
+        // One without a name is not revoked as such.
+        tokens
+            .create("", &[Role::View], None, "t".into())
+            .await
+            .unwrap();
+        let nothing = tokens.revoke("").await;
+        assert!(matches!(nothing, Err(TokenError::Unknown(_))));
     }
 
     #[tokio::test]

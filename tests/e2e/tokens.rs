@@ -8,8 +8,64 @@ use serde_json::Value;
 use crate::support::{
     cluster::{Cluster, Setup},
     content::PROJECT,
-    finish, stdout,
+    finish, ok, stdout,
 };
+
+#[test]
+fn a_named_token_is_known_by_its_name_and_what_is_asked_wrongly_exits_2() {
+    let mut cluster = Cluster::start(Setup {
+        mirrors: Some(0),
+        ..Setup::default()
+    });
+    cluster.stage_file("tool", b"tool");
+    let name = ["--name", "ci-release"];
+    let create = ["token", "create", "--json", "--role", "admin"];
+    let made = json(cluster.command(&create).args(name));
+    let id = made["id"].as_str().unwrap().to_owned();
+    let token = made["token"].as_str().unwrap().to_owned();
+    let mut promote = cluster.command(&["promote", "--confirm", "--json"]);
+    ok(promote
+        .arg(&cluster.manifests.dir)
+        .env("LANDFALL_TOKEN", &token));
+    let operation = json(&mut cluster.command(&["history", "--json"]));
+    assert_eq!(operation["who"], format!("token ci-release ({id})"));
+    let list = stdout(&mut cluster.command(&["token", "list"]));
+    let secret = token.rsplit('_').next().unwrap();
+    assert!(list.contains("ci-release") && !list.contains(secret));
+
+    let code = |arguments: &[&str], token: &str| {
+        let mut command = cluster.command(arguments);
+        let output = finish(command.env("LANDFALL_TOKEN", token));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.starts_with("error: "), "{said}");
+        output.status.code()
+    };
+    for (arguments, token, expected) in [
+        (&["token", "create", "--role", "root"][..], "", 2),
+        (
+            &["token", "create", "--role", "view", "--name", "a b"],
+            "",
+            2,
+        ),
+        (
+            &["token", "create", "--role", "view", "--name", "ci-release"],
+            "",
+            1,
+        ),
+        (&["token", "revoke", "nobody"], "", 1),
+        (&["withdraw", "../x", "--reason", "r"], "", 2),
+        (&["withdraw", "binaries/test/none", "--reason", "r"], "", 1),
+        (&["search", ""], "", 2),
+        (&["history", "99"], "", 1),
+        (&["token", "list"], "lft_0_0", 1),
+    ] {
+        assert_eq!(code(arguments, token), Some(expected), "{arguments:?}");
+    }
+    let revoke = ["token", "revoke", "ci-release", "--json"];
+    let revoked = json(&mut cluster.command(&revoke));
+    assert_eq!(revoked["revoked"], serde_json::json!([id]));
+    assert_eq!(code(&["status"], &token), Some(1));
+}
 
 fn json(command: &mut Command) -> Value {
     let text = stdout(command);

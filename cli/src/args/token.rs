@@ -12,7 +12,7 @@ pub(crate) enum TokenCommand {
     Create(TokenCreateArgs),
     /// All tokens, without their secrets.
     List(TokenListArgs),
-    /// Ends a token at once and for good.
+    /// Ends a token, or all that a name was given to, at once and for good.
     Revoke(TokenRevokeArgs),
 }
 
@@ -20,6 +20,9 @@ pub(crate) enum TokenCommand {
 pub(crate) struct TokenCreateArgs {
     #[command(flatten)]
     pub(crate) coordinator: CoordinatorArgs,
+    /// What history calls who uses it: letters, digits, `.`, `_` and `-`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
     /// `admin`, `view` or `promote:<project>`; may be repeated.
     #[arg(long = "role", value_name = "ROLE", required = true)]
     pub(crate) roles: Vec<String>,
@@ -42,8 +45,12 @@ pub(crate) struct TokenListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenRevokeArgs {
-    /// The token's id, as `token list` shows it.
+    /// The token's name or id, as `token list` shows them.
+    #[arg(value_name = "NAME|ID")]
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) coordinator: CoordinatorArgs,
+    /// As one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -2,9 +2,10 @@
 
 use landfall_proto::status::to_status;
 use landfall_proto::v1::{self, tokens_server};
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::Shared;
+use super::{MAX_PAGE_BYTES, Shared};
 use crate::principal::Action;
 use crate::state::tokens::TokenRow;
 use crate::tokens::Role;
@@ -27,7 +28,7 @@ impl tokens_server::Tokens for Service {
         let made = self
             .shared
             .tokens
-            .create(&roles, ttl, admitted.who.to_string())
+            .create(&request.name, &roles, ttl, admitted.who.to_string())
             .await
             .map_err(|error| to_status(&error))?;
         Ok(Response::new(v1::CreateTokenResponse {
@@ -42,10 +43,17 @@ impl tokens_server::Tokens for Service {
         request: Request<v1::ListTokensRequest>,
     ) -> Result<Response<v1::ListTokensResponse>, Status> {
         self.shared.gate.admit(&request, Action::ManageTokens)?;
+        let after = request.into_inner().after;
         let tokens = self.shared.tokens.list();
-        Ok(Response::new(v1::ListTokensResponse {
-            tokens: tokens.into_iter().map(token_to_wire).collect(),
-        }))
+        // Tokens are never forgotten.
+        let from = match after.as_str() {
+            "" => 0,
+            id => match tokens.iter().position(|token| token.id == id) {
+                Some(at) => at + 1,
+                None => return Err(Status::invalid_argument("to go on, give what `next` was")),
+            },
+        };
+        Ok(Response::new(page(tokens.into_iter().skip(from))))
     }
 
     async fn revoke(
@@ -53,18 +61,38 @@ impl tokens_server::Tokens for Service {
         request: Request<v1::RevokeTokenRequest>,
     ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
         self.shared.gate.admit(&request, Action::ManageTokens)?;
-        self.shared
+        let ids = self
+            .shared
             .tokens
             .revoke(&request.into_inner().id)
             .await
             .map_err(|error| to_status(&error))?;
-        Ok(Response::new(v1::RevokeTokenResponse {}))
+        Ok(Response::new(v1::RevokeTokenResponse { ids }))
     }
+}
+
+/// As many as one answer takes.
+fn page(tokens: impl Iterator<Item = TokenRow>) -> v1::ListTokensResponse {
+    let mut answer = v1::ListTokensResponse::default();
+    let mut length = 0;
+    for token in tokens {
+        let token = token_to_wire(token);
+        length += token.encoded_len();
+        if length > MAX_PAGE_BYTES
+            && let Some(last) = answer.tokens.last()
+        {
+            answer.next = last.id.clone();
+            return answer;
+        }
+        answer.tokens.push(token);
+    }
+    answer
 }
 
 fn token_to_wire(token: TokenRow) -> v1::Token {
     v1::Token {
         id: token.id,
+        name: token.name,
         roles: token.roles.split(' ').map(str::to_owned).collect(),
         created: token.created,
         created_by: token.created_by,

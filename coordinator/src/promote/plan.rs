@@ -59,7 +59,9 @@ impl Classify for PlanError {
             Self::State(error) => error.fault(),
             Self::Store(_) | Self::GivenUp => Fault::Unavailable,
             Self::Encode(_) => Fault::Bug,
-            Self::Strict(_) | Self::TooLarge(_) => Fault::InvalidInput,
+            Self::TooLarge(_) => Fault::InvalidInput,
+            // Something was found, as asked for.
+            Self::Strict(_) => Fault::Conflict,
         }
     }
 }

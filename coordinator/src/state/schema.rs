@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::StateError;
 
-const MIGRATIONS: [&str; 5] = [FIRST, TOKENS, GATES, AUDITS, TO_FOLLOW];
+const MIGRATIONS: [&str; 6] = [FIRST, TOKENS, GATES, AUDITS, TO_FOLLOW, TOKEN_NAMES];
 
 const FIRST: &str = "
 -- The newest checkpoint that was ever signed. What the tiles must come to show.
@@ -183,6 +183,11 @@ CREATE TABLE to_follow (
     operation INTEGER PRIMARY KEY REFERENCES operation (sequence)
 ) STRICT;
 INSERT INTO to_follow SELECT sequence FROM operation WHERE finished IS NULL;
+";
+
+const TOKEN_NAMES: &str = "
+-- What people call a token; empty: nothing.
+ALTER TABLE token ADD COLUMN name TEXT NOT NULL DEFAULT '';
 ";
 
 /// Applies what is missing, in one transaction.

@@ -10,6 +10,8 @@ use super::{digest, optional_unsigned, signed, unsigned};
 pub(crate) struct TokenRow {
     /// Its public half.
     pub(crate) id: String,
+    /// What people call it; may be empty.
+    pub(crate) name: String,
     /// SHA-256 of the secret.
     pub(crate) secret_hash: Digest,
     /// Words, separated by spaces.
@@ -30,6 +32,7 @@ pub(crate) fn all(connection: &Connection) -> rusqlite::Result<Vec<TokenRow>> {
         .query_map((), |row| {
             Ok(TokenRow {
                 id: row.get("id")?,
+                name: row.get("name")?,
                 secret_hash: digest(row, "secret_hash")?,
                 roles: row.get("roles")?,
                 created: unsigned(row, "created")?,
@@ -44,25 +47,27 @@ pub(crate) fn all(connection: &Connection) -> rusqlite::Result<Vec<TokenRow>> {
 /// Stores a new token; an id that is taken is an error.
 pub(crate) fn insert(tx: &Transaction<'_>, token: &TokenRow) -> rusqlite::Result<()> {
     tx.execute(
-        "INSERT INTO token (id, secret_hash, roles, created, created_by, expires)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO token (id, secret_hash, roles, created, created_by, expires, name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             token.id,
             token.secret_hash.as_bytes(),
             token.roles,
             signed(token.created),
             token.created_by,
-            token.expires.map(signed)
+            token.expires.map(signed),
+            token.name
         ],
     )?;
     Ok(())
 }
 
-/// Revokes a token for good. False if there is none of that id.
-pub(crate) fn revoke(tx: &Transaction<'_>, id: &str, now: u64) -> rusqlite::Result<bool> {
-    let changed = tx.execute(
-        "UPDATE token SET revoked = coalesce(revoked, ?2) WHERE id = ?1",
-        params![id, signed(now)],
-    )?;
-    Ok(changed > 0)
+/// Revokes tokens for good. What is revoked stays as it is.
+pub(crate) fn revoke(tx: &Transaction<'_>, ids: &[String], now: u64) -> rusqlite::Result<()> {
+    let mut update =
+        tx.prepare("UPDATE token SET revoked = coalesce(revoked, ?2) WHERE id = ?1")?;
+    for id in ids {
+        update.execute(params![id, signed(now)])?;
+    }
+    Ok(())
 }

@@ -83,6 +83,7 @@ async fn world(folders: &Folders) -> Running {
 
 pub(super) async fn token(coordinator: &Running, role: &str) -> String {
     let request = v1::CreateTokenRequest {
+        name: String::new(),
         roles: vec![role.into()],
         ttl_seconds: 0,
     };
@@ -301,6 +302,7 @@ async fn a_token_withdraws_nothing_that_is_also_anothers_and_manages_nothing() {
     assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
     let mut tokens = TokensClient::new(coordinator.as_holder());
     let create = v1::CreateTokenRequest {
+        name: String::new(),
         roles: vec!["admin".into()],
         ttl_seconds: 0,
     };
@@ -308,7 +310,10 @@ async fn a_token_withdraws_nothing_that_is_also_anothers_and_manages_nothing() {
         tokens.create(create).await.unwrap_err().code(),
         Code::PermissionDenied
     );
-    let list = tokens.list(v1::ListTokensRequest {}).await.unwrap_err();
+    let list = tokens
+        .list(v1::ListTokensRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(list.code(), Code::PermissionDenied);
 
     // A token that may only look, and one that is none.
