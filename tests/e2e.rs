@@ -19,6 +19,7 @@ mod real_clients;
 mod reconcile;
 mod registry_origin;
 mod revert;
+mod shared_content;
 mod starting;
 mod tokens;
 mod trace;

@@ -60,8 +60,13 @@ impl Filter {
 }
 
 /// The objects that a mirror with this filter is to hold: what its names mean,
-/// and what those that are pending will.
+/// and what those that are pending will. Not what needs something withdrawn:
+/// that can be ready nowhere, and would be waited for.
 pub(crate) fn wanted(catalog: &Catalog, filter: &Filter) -> RoaringBitmap {
+    selected(catalog, filter) - catalog.incomplete()
+}
+
+fn selected(catalog: &Catalog, filter: &Filter) -> RoaringBitmap {
     if filter.is_everything() {
         return catalog.live().clone();
     }
@@ -191,6 +196,30 @@ mod tests {
         assert_eq!(of(&["new/*"], &[]), [0, 1, 2]);
         assert_eq!(of(&["kube-*"], &["binaries/"]), [3]);
         assert_eq!(of(&["kube-*"], &[]), [0_u32; 0]);
+    }
+
+    #[test]
+    fn what_needs_something_withdrawn_is_not_waited_for() {
+        // Layer 0, config 1, manifest 2, file 3.
+        let mut catalog = catalog_of_image_and_file();
+        let layer = Digest::of(b"layer");
+        let withdrawn = Entry::Withdrawn {
+            digest: layer,
+            reason: "cve".into(),
+        };
+        catalog.apply(&with_commit(vec![withdrawn], 2)).unwrap();
+        let images = Filter {
+            repositories: vec!["kube-*".into()],
+            paths: vec![],
+        };
+        assert_eq!(ordinals(&wanted(&catalog, &Filter::default())), [1, 3]);
+        assert_eq!(ordinals(&wanted(&catalog, &images)), [1]);
+        let back = Entry::Reinstated {
+            digest: layer,
+            reason: String::new(),
+        };
+        catalog.apply(&with_commit(vec![back], 3)).unwrap();
+        assert_eq!(ordinals(&wanted(&catalog, &images)), [0, 1, 2]);
     }
 
     #[test]

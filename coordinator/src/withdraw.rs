@@ -26,8 +26,8 @@ use crate::publish::{After, Author, Draft, Ledger, OperationRow, PublishError};
 use crate::state::operations::{self as rows, Decision};
 use crate::state::{State, StateError, projects};
 use choice::Choice;
-pub(crate) use decide::{Change, shown};
-use decide::{coming_back, gone_with};
+pub(crate) use decide::{Change, Others, Parents, Terms, shown};
+use decide::{coming_back, gone_with, still_withdrawn};
 pub(crate) use sight::Troubles;
 
 /// Longest reason, in bytes: every entry of the revision repeats it.
@@ -53,16 +53,9 @@ pub(crate) enum ChangeError {
     /// It is another project's, or also another project's.
     #[error("{0}")]
     NotYours(String),
-    /// Something live needs it.
-    #[error(
-        "{digest} has no name of its own, and is needed by {parents}; --with-parents withdraws these, too"
-    )]
-    Needed {
-        /// What was to be withdrawn.
-        digest: Digest,
-        /// What needs it.
-        parents: String,
-    },
+    /// It is not said what becomes of what else is concerned.
+    #[error("nothing was withdrawn: {}", .0.join("; "))]
+    Unsaid(Vec<String>),
     /// Something below it was withdrawn for another reason.
     #[error(
         "it needs {digest}, which was withdrawn for another reason ({reason}): reinstate that first"
@@ -99,7 +92,7 @@ impl Classify for ChangeError {
             Self::Choice { .. } | Self::Reason => Fault::InvalidInput,
             Self::Unknown(_) => Fault::NotFound,
             Self::NotYours(_) => Fault::Forbidden,
-            Self::Needed { .. } | Self::OtherReason { .. } | Self::BytesGone(_) | Self::Changed => {
+            Self::Unsaid(_) | Self::OtherReason { .. } | Self::BytesGone(_) | Self::Changed => {
                 Fault::Conflict
             }
             Self::Store(_) | Self::Stopping => Fault::Unavailable,
@@ -112,8 +105,8 @@ impl Classify for ChangeError {
 /// Which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// Away; with everything live that holds it, if so.
-    Withdraw { with_parents: bool },
+    /// Away, on these terms.
+    Withdraw(Terms),
     /// Back.
     Reinstate,
 }
@@ -164,18 +157,27 @@ impl Withdrawals {
         }
         let choice = Choice::parse(&wish.what)?;
         let (catalog, way) = (self.catalog.clone(), wish.way);
+        let published = catalog.published();
         // It looks at every edge of the catalog: off the async threads.
         let change = tokio::task::spawn_blocking(move || {
-            catalog.read(|catalog| decide(catalog, way, &choice))
+            catalog.read(|catalog| {
+                let mut change = decide(catalog, way, &choice)?;
+                if way == Way::Reinstate {
+                    let revision_of = |at| published.revision_at(at);
+                    change.still = still_withdrawn(catalog, &change.objects, revision_of);
+                }
+                Ok::<_, ChangeError>(change)
+            })
         })
         .await
         .map_err(|_| ChangeError::Stopping)??;
-        self.check_scope(&change, &wish.scope).await?;
+        self.check_scope(&change, wish).await?;
         Ok(change)
     }
 
     /// Everything that would be served no more, or not whole, has to be the asker's.
-    async fn check_scope(&self, change: &Change, scope: &Scope) -> Result<(), ChangeError> {
+    async fn check_scope(&self, change: &Change, wish: &Wish) -> Result<(), ChangeError> {
+        let scope = &wish.scope;
         if *scope == Scope::All {
             return Ok(());
         }
@@ -189,7 +191,12 @@ impl Withdrawals {
         let foreign = foreign.map(|name| bounds.touching(name, scope));
         foreign
             .collect::<Result<(), String>>()
-            .map_err(ChangeError::NotYours)
+            .map_err(|why| match wish.way {
+                Way::Withdraw(terms) if terms.others != Others::Keep => ChangeError::NotYours(
+                    format!("{why} (--keep-shared leaves what other names mean, too)"),
+                ),
+                Way::Withdraw(_) | Way::Reinstate => ChangeError::NotYours(why),
+            })
     }
 
     /// Makes `change`, which [`Withdrawals::look`] gave for the same wish, one revision.
@@ -198,6 +205,9 @@ impl Withdrawals {
         wish: Wish,
         change: Change,
     ) -> Result<Changed, ChangeError> {
+        if !change.unsaid.is_empty() {
+            return Err(ChangeError::Unsaid(change.unsaid));
+        }
         if change.objects.is_empty() {
             return Ok(Changed {
                 change,
@@ -237,7 +247,7 @@ impl Withdrawals {
         let now = self.clock.unix_seconds();
         let id = format!("{now:x}-{:08x}", rand::random::<u32>());
         let (verb, outcome) = match wish.way {
-            Way::Withdraw { .. } => ("withdraw", "withdrawn"),
+            Way::Withdraw(_) => ("withdraw", "withdrawn"),
             Way::Reinstate => ("reinstate", "reinstated"),
         };
         let why = format!("{verb} {}: {}", wish.what, wish.reason);
@@ -327,7 +337,7 @@ fn item(catalog: &Catalog, digest: &Digest) -> Option<Item> {
 
 fn decide(catalog: &Catalog, way: Way, choice: &Choice) -> Result<Change, ChangeError> {
     match way {
-        Way::Withdraw { with_parents } => decide::withdrawal(catalog, choice, with_parents),
+        Way::Withdraw(terms) => decide::withdrawal(catalog, choice, terms),
         Way::Reinstate => decide::reinstatement(catalog, choice),
     }
 }
@@ -342,7 +352,7 @@ fn encode(
         .map(|digest| {
             let (digest, reason) = (*digest, reason.to_owned());
             let entry = match way {
-                Way::Withdraw { .. } => Entry::Withdrawn { digest, reason },
+                Way::Withdraw(_) => Entry::Withdrawn { digest, reason },
                 Way::Reinstate => Entry::Reinstated { digest, reason },
             };
             let encoded = encode_entry(&entry)?;

@@ -260,9 +260,10 @@ fn when_the_time_is_over_names_are_held_or_dropped_and_a_person_may_decide() {
     let mut client = promote(&cluster, &["--gate", "1%", "--gate-timeout", "1s"]);
     let (code, last) = ended(&cluster, &mut client);
     assert_eq!((code, &last["held"]), (Some(1), &true.into()), "{last}");
-    let gate = wait_gate(&cluster, "it is held", |gate| gate["state"] == "held");
+    let gate = wait_gate(&cluster, "it is held for one region", |gate| {
+        gate["state"] == "held" && is_ready(gate, "aws/us-east-1")
+    });
     let operation = gate["operation"].as_str().unwrap();
-    assert!(is_ready(&gate, "aws/us-east-1"));
     assert_eq!(
         (cluster.status()["pending_names"].as_u64(), named()),
         (Some(1), 404)

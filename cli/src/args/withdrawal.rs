@@ -18,9 +18,19 @@ pub(crate) struct WithdrawArgs {
     /// Only says what it would come to.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Withdraws live images that hold it, too, instead of refusing.
-    #[arg(long)]
+    /// Withdraws live images that need it, too.
+    #[arg(long, conflicts_with = "leave_parents")]
     pub(crate) with_parents: bool,
+    /// Leaves live images that need it, without it: who pulls just this part of
+    /// them is told that it is withdrawn.
+    #[arg(long)]
+    pub(crate) leave_parents: bool,
+    /// Withdraws it under its other names, too.
+    #[arg(long, conflicts_with = "keep_shared")]
+    pub(crate) with_other_names: bool,
+    /// Leaves what has other names, too, under all its names.
+    #[arg(long)]
+    pub(crate) keep_shared: bool,
     /// As one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

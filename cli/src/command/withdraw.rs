@@ -22,8 +22,15 @@ struct Changed {
     bytes: u64,
     names: Vec<String>,
     other_names: Vec<String>,
+    /// Names that were meant and stay: other names mean the same.
+    kept: Vec<String>,
     parents: Vec<String>,
     referrers: Vec<String>,
+    /// Of a dry run: what has to be said first.
+    unsaid: Vec<String>,
+    /// What a reinstatement leaves withdrawn; all of it is counted.
+    still_withdrawn: Vec<String>,
+    still_withdrawn_count: u64,
     /// What the origin's own store shows otherwise.
     troubles: Vec<String>,
 }
@@ -36,6 +43,9 @@ pub(crate) async fn withdraw(args: WithdrawArgs) -> Result<Verdict, Failure> {
             reason: args.reason,
             dry_run: args.dry_run,
             with_parents: args.with_parents,
+            leave_parents: args.leave_parents,
+            with_other_names: args.with_other_names,
+            keep_shared: args.keep_shared,
         })
         .await
         .map_err(|status| connect::refused(coordinator, &status))?;
@@ -70,18 +80,35 @@ fn show(changed: Changed, json: bool, done: &str) -> Result<Verdict, Failure> {
 
 impl Changed {
     fn text(&self, done: &str) -> String {
-        if self.object_count == 0 {
-            return format!("nothing to do: all of it is {done} already, or never was withdrawn");
-        }
         let mut lines = Vec::new();
         let lists = [
             ("means it", &self.names),
             ("means it, too", &self.other_names),
-            ("holds it and stays", &self.parents),
+            ("stays, since other names mean the same", &self.kept),
+            (
+                "stays without it, and answers 410 for this part",
+                &self.parents,
+            ),
             ("refers to it and stays", &self.referrers),
+            ("stays withdrawn", &self.still_withdrawn),
         ];
         for (what, list) in lists {
             lines.extend(list.iter().map(|name| format!("{what}: {name}")));
+        }
+        let more = self.still_withdrawn_count - self.still_withdrawn.len() as u64;
+        if more > 0 {
+            lines.push(format!("stays withdrawn: {more} more"));
+        }
+        if self.object_count == 0 {
+            lines.push(format!(
+                "nothing to do: {} is {done} already, or never was withdrawn",
+                if self.kept.is_empty() {
+                    "all of it"
+                } else {
+                    "the rest"
+                }
+            ));
+            return lines.join("\n");
         }
         let figures = format!(
             "{} objects, {}",
@@ -93,6 +120,14 @@ impl Changed {
         } else {
             format!("{figures} {done} in revision {}", self.revision)
         });
+        if self.still_withdrawn_count > 0 {
+            lines.push(format!(
+                "{} objects that went with it, or need it, stay withdrawn until they are reinstated by themselves",
+                self.still_withdrawn_count
+            ));
+        }
+        let unsaid = self.unsaid.iter();
+        lines.extend(unsaid.map(|why| format!("to be said first: {why}")));
         for trouble in &self.troubles {
             lines.push(format!("the origin's own store does not follow: {trouble}"));
         }
@@ -116,7 +151,13 @@ impl From<v1::WithdrawResponse> for Changed {
             bytes: response.bytes,
             names: response.names,
             other_names: response.other_names,
+            kept: response.kept,
             parents: response.parents,
+            unsaid: response.unsaid,
+            still_withdrawn_count: response
+                .still_withdrawn_count
+                .max(response.still_withdrawn.len() as u64),
+            still_withdrawn: response.still_withdrawn,
             referrers: digests(response.referrers),
             troubles: response.troubles,
         }

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Shared, trace};
 use crate::principal::Action;
-use crate::withdraw::{Changed, Troubles, Way, Wish, shown};
+use crate::withdraw::{Changed, Others, Parents, Terms, Troubles, Way, Wish, shown};
 
 /// Members of a list that are told.
 const SHOWN: usize = 1000;
@@ -20,9 +20,7 @@ pub(super) async fn withdraw(
     let trace_parent = trace::parent_of(&request);
     let request = request.into_inner();
     let wish = Wish {
-        way: Way::Withdraw {
-            with_parents: request.with_parents,
-        },
+        way: Way::Withdraw(terms(&request)?),
         what: request.what,
         reason: request.reason,
         who: admitted.who.to_string(),
@@ -48,6 +46,28 @@ pub(super) async fn reinstate(
         trace_parent,
     };
     change(shared, wish, request.dry_run).await
+}
+
+/// What is said of what else is concerned; only one thing each.
+fn terms(request: &v1::WithdrawRequest) -> Result<Terms, Status> {
+    let both = |one: &str, other: &str| {
+        let why = format!("{one} and {other} contradict each other");
+        Err(Status::invalid_argument(why))
+    };
+    Ok(Terms {
+        parents: match (request.with_parents, request.leave_parents) {
+            (false, false) => Parents::Unsaid,
+            (true, false) => Parents::Take,
+            (false, true) => Parents::Leave,
+            (true, true) => return both("with_parents", "leave_parents"),
+        },
+        others: match (request.with_other_names, request.keep_shared) {
+            (false, false) => Others::Unsaid,
+            (true, false) => Others::Take,
+            (false, true) => Others::Keep,
+            (true, true) => return both("with_other_names", "keep_shared"),
+        },
+    })
 }
 
 async fn change(
@@ -89,6 +109,10 @@ fn to_wire(changed: Changed) -> v1::WithdrawResponse {
     let names = |names: &[landfall_catalog::Name]| {
         names.iter().take(SHOWN).map(ToString::to_string).collect()
     };
+    let shown_all = |objects: &[(landfall_catalog::Digest, Vec<landfall_catalog::Name>)]| {
+        let told = objects.iter().take(SHOWN);
+        told.map(|(digest, names)| shown(digest, names)).collect()
+    };
     v1::WithdrawResponse {
         operation,
         revision,
@@ -97,13 +121,12 @@ fn to_wire(changed: Changed) -> v1::WithdrawResponse {
         bytes: change.bytes,
         names: names(&change.names),
         other_names: names(&change.others),
-        parents: change
-            .parents
-            .iter()
-            .take(SHOWN)
-            .map(|(digest, names)| shown(digest, names))
-            .collect(),
+        parents: shown_all(&change.parents),
         referrers: digests(&change.referrers),
         troubles: troubles.into_iter().take(SHOWN).collect(),
+        kept: names(&change.kept),
+        still_withdrawn_count: change.still.len() as u64,
+        still_withdrawn: shown_all(&change.still),
+        unsaid: change.unsaid,
     }
 }

@@ -138,7 +138,7 @@ async fn whoever_may_promote_the_names_decides_and_what_was_withdrawn_is_not_amo
             what: "binaries/kops/1.0/bad".into(),
             reason: "CVE-2026-1".into(),
             dry_run: false,
-            with_parents: false,
+            ..v1::WithdrawRequest::default()
         })
         .await;
     let withdrawn = withdrawn.unwrap().into_inner();

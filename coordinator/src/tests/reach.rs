@@ -270,6 +270,7 @@ async fn a_token_withdraws_nothing_that_is_also_anothers_and_manages_nothing() {
         reason: "r".into(),
         dry_run,
         with_parents: true,
+        ..v1::WithdrawRequest::default()
     };
     let mut client = coordinator.promotion();
     let shared = Digest::of(b"shared").to_string();

@@ -46,7 +46,7 @@ async fn names_are_as_they_were_and_what_was_withdrawn_stays_so() {
         what: "binaries/kops/bad".into(),
         reason: "CVE".into(),
         dry_run: false,
-        with_parents: false,
+        ..v1::WithdrawRequest::default()
     };
     let withdrawn = coordinator.promotion().withdraw(withdraw).await.unwrap();
     assert_eq!(withdrawn.into_inner().revision, 2);

@@ -185,7 +185,7 @@ async fn a_plan_says_what_is_withdrawn_anywhere_in_an_image_and_the_base_is_not(
             what,
             reason: "CVE-1".into(),
             dry_run: false,
-            with_parents: false,
+            ..v1::WithdrawRequest::default()
         };
         coordinator.promotion().withdraw(request).await.unwrap()
     };
@@ -209,6 +209,7 @@ async fn a_plan_says_what_is_withdrawn_anywhere_in_an_image_and_the_base_is_not(
         reason: "CVE-2".into(),
         dry_run: false,
         with_parents: true,
+        ..v1::WithdrawRequest::default()
     };
     coordinator.promotion().withdraw(parents).await.unwrap();
     let third = registry.image(&[b"base", b"third"]);

@@ -10,7 +10,7 @@ fn request(what: &str) -> v1::WithdrawRequest {
         what: what.into(),
         reason: "CVE-2026-1".into(),
         dry_run: false,
-        with_parents: false,
+        ..v1::WithdrawRequest::default()
     }
 }
 

@@ -1,5 +1,9 @@
 //! Which objects a withdrawal takes away and a reinstatement brings back. Pure.
 //!
+//! Nothing goes that was not named, but what only that needs, unless it is said:
+//! other names that mean the same content, and live images that need it, are
+//! either said to go along or to stay.
+//!
 //! Withdrawn is what was chosen, and the OCI manifests below it that nothing else
 //! live needs: such a one goes if it has no name and every live object that holds
 //! it goes, too. Blobs that nothing else live needs then are live no more, and are
@@ -15,8 +19,8 @@ use roaring::RoaringBitmap;
 use super::ChangeError;
 use super::choice::{Choice, Chosen};
 
-/// Parents that a refusal names.
-const NAMED_PARENTS: usize = 20;
+/// Names and parents that a refusal tells.
+const TOLD: usize = 20;
 
 /// What a withdrawal or a reinstatement changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub(crate) struct Change {
     pub(crate) names: Vec<Name>,
     /// Other names that mean one of them, and so share its fate.
     pub(crate) others: Vec<Name>,
+    /// Names that were chosen and stay, with their content: other names mean it, too.
+    pub(crate) kept: Vec<Name>,
     /// Live objects that hold one of them and stay, each with its names.
     pub(crate) parents: Vec<(Digest, Vec<Name>)>,
     /// Objects that refer to one of them (signatures, bills of materials) and stay.
@@ -36,6 +42,42 @@ pub(crate) struct Change {
     /// Every name by which something that holds one of them is reached: who may
     /// change this has to own all of these.
     pub(crate) reach: BTreeSet<Name>,
+    /// What stays withdrawn though it was withdrawn together with what comes back,
+    /// or holds it; each with its names.
+    pub(crate) still: Vec<(Digest, Vec<Name>)>,
+    /// What has to be said before it can be carried out: one sentence each.
+    pub(crate) unsaid: Vec<String>,
+}
+
+/// What becomes of what was not named and is concerned all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) parents: Parents,
+    pub(crate) others: Others,
+}
+
+/// Live images that need what goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Parents {
+    /// That has to be said.
+    #[default]
+    Unsaid,
+    /// They stay, without it.
+    Leave,
+    /// They go, too.
+    Take,
+}
+
+/// Names that were not chosen and mean the content of one that was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// That has to be said.
+    #[default]
+    Unsaid,
+    /// They share its fate.
+    Take,
+    /// They keep it, and so do the names that were chosen.
+    Keep,
 }
 
 /// What withdrawing `choice` comes to. Without anything to withdraw that is not
@@ -43,7 +85,7 @@ pub(crate) struct Change {
 pub(crate) fn withdrawal(
     catalog: &Catalog,
     choice: &Choice,
-    with_parents: bool,
+    terms: Terms,
 ) -> Result<Change, ChangeError> {
     let chosen = Chosen::of(catalog, choice)?;
     let mut targets: BTreeSet<Ordinal> = chosen
@@ -52,7 +94,18 @@ pub(crate) fn withdrawal(
         .copied()
         .filter(|ordinal| !catalog.is_withdrawn(*ordinal))
         .collect();
-    if with_parents {
+    // Who writes a digest means that content, whatever its names are.
+    let shared = match choice {
+        Choice::Digest(_) => BTreeMap::new(),
+        Choice::Name(_) | Choice::Below(_) => shared(catalog, &targets, &chosen.names),
+    };
+    let mut kept = BTreeSet::new();
+    if terms.others == Others::Keep {
+        targets.retain(|ordinal| !shared.contains_key(ordinal));
+        let kept_names = shared.keys().flat_map(|ordinal| names(catalog, *ordinal));
+        kept.extend(kept_names.filter(|name| chosen.names.contains(name)));
+    }
+    if terms.parents == Parents::Take {
         targets.extend(ancestors(catalog, &targets, live_edges));
     }
     let closure: BTreeSet<_> = catalog
@@ -60,9 +113,6 @@ pub(crate) fn withdrawal(
         .into_iter()
         .collect();
     let holders = holders(catalog, &closure);
-    if !with_parents {
-        refuse_needed(catalog, &targets, &holders)?;
-    }
     let mut gone = targets.clone();
     // From the roots down: everything that holds one is decided before it.
     for ordinal in catalog.closure(targets.iter().copied()).iter().rev() {
@@ -86,8 +136,53 @@ pub(crate) fn withdrawal(
         .filter(|holder| !gone.contains(holder))
         .collect();
     change.parents = named(catalog, &staying);
+    change.kept = kept.into_iter().collect();
     change.reach_up(catalog, &ancestors(catalog, &gone, live_edges));
+    if terms.parents == Parents::Unsaid && !change.parents.is_empty() {
+        change.unsaid.push(unsaid_parents(&change.parents));
+    }
+    if terms.others == Others::Unsaid && !shared.is_empty() {
+        change.unsaid.push(unsaid_others(&shared));
+    }
     Ok(change)
+}
+
+/// Of the chosen objects that names mean which were not chosen: these names.
+fn shared(
+    catalog: &Catalog,
+    targets: &BTreeSet<Ordinal>,
+    chosen: &BTreeSet<Name>,
+) -> BTreeMap<Ordinal, Vec<Name>> {
+    let others = targets.iter().map(|ordinal| {
+        let names = names(catalog, *ordinal).filter(|name| !chosen.contains(name));
+        (*ordinal, names.collect::<Vec<_>>())
+    });
+    others.filter(|(_, names)| !names.is_empty()).collect()
+}
+
+fn unsaid_parents(parents: &[(Digest, Vec<Name>)]) -> String {
+    let shown = parents.iter().map(|(parent, names)| shown(parent, names));
+    format!(
+        "live images need it: {}; --with-parents withdraws these, too, and --leave-parents leaves them, without it",
+        some_of(shown)
+    )
+}
+
+fn unsaid_others(shared: &BTreeMap<Ordinal, Vec<Name>>) -> String {
+    let names: BTreeSet<_> = shared.values().flatten().collect();
+    format!(
+        "other names mean the same content: {}; --with-other-names withdraws it under these, too, and --keep-shared leaves it, under all its names",
+        some_of(names.into_iter().map(Name::to_string))
+    )
+}
+
+/// The first of them, and how many more there are.
+fn some_of(mut all: impl ExactSizeIterator<Item = String>) -> String {
+    let mut told: Vec<_> = all.by_ref().take(TOLD).collect();
+    if all.len() > 0 {
+        told.push(format!("and {} more", all.len()));
+    }
+    told.join(", ")
 }
 
 /// What reinstating `choice` comes to: the chosen objects that are withdrawn,
@@ -138,6 +233,29 @@ fn is_document(catalog: &Catalog, ordinal: Ordinal) -> bool {
         .is_some_and(|object| is_manifest(object.media_type()) || !object.children().is_empty())
 }
 
+/// What stays withdrawn when `back` is reinstated, though it was withdrawn
+/// together with some of it, or holds some of it; each with its names.
+/// `revision_of` gives the revision of a log index.
+pub(crate) fn still_withdrawn(
+    catalog: &Catalog,
+    back: &[Digest],
+    revision_of: impl Fn(u64) -> u64,
+) -> Vec<(Digest, Vec<Name>)> {
+    let back: BTreeSet<Ordinal> = back
+        .iter()
+        .filter_map(|digest| catalog.ordinal(digest))
+        .collect();
+    let revision = |ordinal: Ordinal| catalog.withdrawn_at(ordinal).map(&revision_of);
+    let revisions: BTreeSet<u64> = back.iter().copied().filter_map(revision).collect();
+    let above = ancestors(catalog, &back, all_edges);
+    let stays = |ordinal: &Ordinal| {
+        let together = revision(*ordinal).is_some_and(|at| revisions.contains(&at));
+        !back.contains(ordinal) && (together || above.contains(ordinal))
+    };
+    let withdrawn = catalog.all_withdrawn().map(|(ordinal, _)| ordinal);
+    named(catalog, &withdrawn.filter(stays).collect())
+}
+
 /// What comes back with `objects` when they are reinstated: these, and what they
 /// need through nothing that is withdrawn otherwise.
 pub(super) fn coming_back(catalog: &Catalog, objects: &[Digest]) -> Vec<Digest> {
@@ -169,39 +287,6 @@ pub(super) fn gone_with(catalog: &Catalog, objects: &[Digest]) -> Vec<Digest> {
     gone.iter()
         .map(|number| digest(catalog, Ordinal::new(number)))
         .collect()
-}
-
-/// An object without a name that something live holds is not withdrawn by the way.
-fn refuse_needed(
-    catalog: &Catalog,
-    targets: &BTreeSet<Ordinal>,
-    holders: &BTreeMap<Ordinal, BTreeSet<Ordinal>>,
-) -> Result<(), ChangeError> {
-    for target in targets {
-        if is_named(catalog, *target) {
-            continue;
-        }
-        let Some(holders) = holders.get(target) else {
-            continue;
-        };
-        let staying: BTreeSet<_> = holders.difference(targets).copied().collect();
-        if staying.is_empty() {
-            continue;
-        }
-        let mut parents: Vec<_> = named(catalog, &staying)
-            .into_iter()
-            .take(NAMED_PARENTS)
-            .map(|(parent, names)| shown(&parent, &names))
-            .collect();
-        if staying.len() > parents.len() {
-            parents.push(format!("and {} more", staying.len() - parents.len()));
-        }
-        return Err(ChangeError::Needed {
-            digest: digest(catalog, *target),
-            parents: parents.join(", "),
-        });
-    }
-    Ok(())
 }
 
 /// An object and its names, for people.

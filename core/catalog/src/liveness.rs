@@ -45,6 +45,12 @@ impl Liveness {
             .is_some_and(|count| *count > 0)
     }
 
+    /// Names that mean the object or will, and live objects that need it.
+    pub(crate) fn holders(&self, ordinal: Ordinal) -> u32 {
+        let count = self.counts.get(ordinal.get() as usize);
+        count.copied().unwrap_or_default()
+    }
+
     pub(crate) fn withdrawn(&self, ordinal: Ordinal) -> Option<&str> {
         self.withdrawn
             .get(&ordinal)

@@ -287,14 +287,13 @@ impl Inner {
     }
 
     fn look(&self, gate: &GateRow, announced: Announced, names: &[&Name]) -> GateStanding {
-        // What was withdrawn meanwhile holds nothing up: it is not set.
+        // What was withdrawn meanwhile, or a part of it, holds nothing up: it is not
+        // set.
         let content: roaring::RoaringBitmap = self.catalog.read(|catalog| {
             let waiting = names.iter().filter_map(|name| catalog.pending_name(name));
-            waiting
-                .map(|waiting| waiting.ordinal)
-                .filter(|ordinal| catalog.is_live(*ordinal))
-                .map(|ordinal| ordinal.get())
-                .collect()
+            let waiting = waiting.map(|waiting| waiting.ordinal.get());
+            let waiting: roaring::RoaringBitmap = waiting.collect();
+            (waiting & catalog.live()) - catalog.incomplete()
         });
         let published = self.catalog.published();
         // Not published yet: nobody can have reported on it.

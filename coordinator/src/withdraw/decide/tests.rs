@@ -74,8 +74,31 @@ fn catalog() -> Catalog {
     catalog
 }
 
-fn withdrawn(catalog: &Catalog, what: &str, with_parents: bool) -> Result<Change, ChangeError> {
-    withdrawal(catalog, &Choice::parse(what).unwrap(), with_parents)
+/// Nothing is said of what else is concerned.
+const UNSAID: Terms = Terms {
+    parents: Parents::Unsaid,
+    others: Others::Unsaid,
+};
+/// What only that takes along that has the same content.
+const ALONE: Terms = Terms {
+    parents: Parents::Leave,
+    others: Others::Take,
+};
+const ALL: Terms = Terms {
+    parents: Parents::Take,
+    others: Others::Take,
+};
+
+fn withdrawn(catalog: &Catalog, what: &str, terms: Terms) -> Result<Change, ChangeError> {
+    withdrawal(catalog, &Choice::parse(what).unwrap(), terms)
+}
+
+fn withdraw(catalog: &mut Catalog, change: &Change, reason: &str) {
+    let entry = |digest: &Digest| Entry::Withdrawn {
+        digest: *digest,
+        reason: reason.into(),
+    };
+    apply(catalog, change.objects.iter().map(entry).collect());
 }
 
 fn texts(names: &[Name]) -> Vec<String> {
@@ -85,7 +108,7 @@ fn texts(names: &[Name]) -> Vec<String> {
 #[test]
 fn what_only_it_needs_goes_with_it_and_what_others_need_stays() {
     let catalog = catalog();
-    let change = withdrawn(&catalog, "test/app:v1", false).unwrap();
+    let change = withdrawn(&catalog, "test/app:v1", ALONE).unwrap();
     // `arm64` has a name, `shared` is needed by it and by `other`.
     // `own` only it needs: that goes without being withdrawn.
     assert_eq!(change.objects, [of("amd64"), of("index")]);
@@ -97,9 +120,60 @@ fn what_only_it_needs_goes_with_it_and_what_others_need_stays() {
 }
 
 #[test]
-fn a_named_child_goes_alone_and_its_parents_are_told() {
+fn what_becomes_of_parents_and_of_other_names_has_to_be_said() {
     let catalog = catalog();
-    let change = withdrawn(&catalog, "test/app:v1-arm64", false).unwrap();
+    let keep = Terms {
+        parents: Parents::Leave,
+        others: Others::Keep,
+    };
+    let [own, arm64] = ["own", "arm64"].map(|content| of(content).to_string());
+    let cases: [(&str, Terms, &[&str], &[&str]); 14] = [
+        // Nobody else is concerned.
+        ("rel/1.0/b", UNSAID, &["file2"], &[]),
+        ("team/", UNSAID, &["other"], &[]),
+        ("test/app", UNSAID, &["amd64", "arm64", "index", "sig"], &[]),
+        // The licence that is in another release, too; by its digest it is meant.
+        ("rel/1.0/", UNSAID, &["file", "file2"], &["rel/1.1/a"]),
+        ("rel/1.0/a", UNSAID, &["file"], &["rel/1.1/a"]),
+        ("rel/", UNSAID, &["file", "file2"], &[]),
+        ("rel/1.0/", ALONE, &["file", "file2"], &[]),
+        ("rel/1.0/", keep, &["file2"], &[]),
+        ("rel/1.0/a", keep, &[], &[]),
+        (
+            "test/app:v1",
+            UNSAID,
+            &["amd64", "index"],
+            &["test/app:latest"],
+        ),
+        // One platform of an image, with a name of its own and without.
+        ("test/app:v1-arm64", UNSAID, &["arm64"], &["test/app:v1"]),
+        (&arm64, UNSAID, &["arm64"], &["test/app:v1"]),
+        (&own, UNSAID, &["own"], &["--leave-parents"]),
+        (&own, ALL, &["own", "amd64", "index"], &[]),
+    ];
+    for (what, terms, objects, unsaid) in cases {
+        let change = withdrawn(&catalog, what, terms).unwrap();
+        let objects: Vec<_> = objects.iter().map(|content| of(content)).collect();
+        assert_eq!(change.objects, objects, "{what} {terms:?}");
+        let told = change.unsaid.join("; ");
+        assert_eq!(told.is_empty(), unsaid.is_empty(), "{what}: {told}");
+        for name in unsaid {
+            assert!(told.contains(name), "{what}: {told}");
+        }
+        let kept: &[&str] = match (what, terms.others) {
+            ("rel/1.0/" | "rel/1.0/a", Others::Keep) => &["rel/1.0/a"],
+            _ => &[],
+        };
+        assert_eq!(texts(&change.kept), kept, "{what}");
+    }
+    let digest = withdrawn(&catalog, &of("file").to_string(), UNSAID).unwrap();
+    assert!(digest.unsaid.is_empty(), "{:?}", digest.unsaid);
+}
+
+#[test]
+fn a_child_goes_alone_if_that_is_said_and_its_parents_are_told() {
+    let catalog = catalog();
+    let change = withdrawn(&catalog, "test/app:v1-arm64", ALONE).unwrap();
     assert_eq!(change.objects, [of("arm64")]);
     assert_eq!(change.parents.len(), 1);
     let (parent, names) = &change.parents[0];
@@ -110,33 +184,66 @@ fn a_named_child_goes_alone_and_its_parents_are_told() {
 }
 
 #[test]
-fn a_nameless_child_of_something_live_is_refused_unless_the_parents_go_too() {
+fn all_that_needs_it_goes_too_if_that_is_said() {
     let catalog = catalog();
     let what = of("shared").to_string();
-    let refused = withdrawn(&catalog, &what, false).unwrap_err();
-    let ChangeError::Needed { digest, parents } = refused else {
-        panic!("{refused}");
-    };
-    assert_eq!(digest, of("shared"));
+    let unsaid = withdrawn(&catalog, &what, UNSAID).unwrap().unsaid.join("");
     for parent in ["amd64", "arm64", "other"] {
-        assert!(parents.contains(&of(parent).to_string()), "{parents}");
+        assert!(unsaid.contains(&of(parent).to_string()), "{unsaid}");
     }
-    assert!(parents.contains("team/other:v1"), "{parents}");
-    let change = withdrawn(&catalog, &what, true).unwrap();
+    assert!(unsaid.contains("team/other:v1"), "{unsaid}");
+    let change = withdrawn(&catalog, &what, ALL).unwrap();
     let all = ["shared", "amd64", "arm64", "index", "other"].map(of);
     assert_eq!(change.objects, all);
     assert_eq!(change.parents, []);
 }
 
 #[test]
+fn what_stays_withdrawn_is_told_when_a_part_is_reinstated() {
+    let mut catalog = catalog();
+    let change = withdrawn(&catalog, "test/app:v1-arm64", ALL).unwrap();
+    withdraw(&mut catalog, &change, "cve");
+    let other = withdrawn(&catalog, "team/other:v1", ALONE).unwrap();
+    withdraw(&mut catalog, &other, "cve");
+    let still = |catalog: &Catalog, what: &str| {
+        let back = reinstatement(catalog, &Choice::parse(what).unwrap()).unwrap();
+        // The commits stand between the revisions of this test.
+        let revision_of = |at| u64::from(at > change_end(catalog));
+        let still = still_withdrawn(catalog, &back.objects, revision_of);
+        still
+            .into_iter()
+            .map(|(digest, _)| digest)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        still(&catalog, "test/app:v1-arm64"),
+        [of("amd64"), of("index")]
+    );
+    assert_eq!(still(&catalog, "test/app:v1"), []);
+    assert_eq!(still(&catalog, "team/other:v1"), []);
+    assert_eq!(still(&catalog, "rel/1.0/a"), []);
+    // What holds it, by whatever revision that went.
+    let shared = withdrawn(&catalog, &of("shared").to_string(), ALONE).unwrap();
+    withdraw(&mut catalog, &shared, "cve");
+    let all = ["amd64", "arm64", "index", "other"].map(of);
+    assert_eq!(still(&catalog, &of("shared").to_string()), all);
+}
+
+/// Log index of the first commit that withdraws, in the test above.
+fn change_end(catalog: &Catalog) -> u64 {
+    let arm64 = catalog.ordinal(&of("arm64")).unwrap();
+    catalog.withdrawn_at(arm64).unwrap() + 2
+}
+
+#[test]
 fn a_release_goes_by_its_prefix_and_a_repository_by_its_name() {
     let catalog = catalog();
-    let change = withdrawn(&catalog, "rel/1.0/", false).unwrap();
+    let change = withdrawn(&catalog, "rel/1.0/", ALONE).unwrap();
     assert_eq!(change.objects, [of("file"), of("file2")]);
     assert_eq!(texts(&change.names), ["rel/1.0/a", "rel/1.0/b"]);
     assert_eq!(texts(&change.others), ["rel/1.1/a"]);
     for what in ["test/app", "test/"] {
-        let change = withdrawn(&catalog, what, false).unwrap();
+        let change = withdrawn(&catalog, what, ALONE).unwrap();
         let all = ["amd64", "arm64", "index", "sig"].map(of);
         assert_eq!(change.objects, all, "{what}");
     }
@@ -147,7 +254,7 @@ fn a_release_goes_by_its_prefix_and_a_repository_by_its_name() {
         "te/",
         &of("?").to_string(),
     ] {
-        let refused = withdrawn(&catalog, unknown, false);
+        let refused = withdrawn(&catalog, unknown, ALONE);
         assert!(matches!(refused, Err(ChangeError::Unknown(_))), "{unknown}");
     }
 }
@@ -155,7 +262,7 @@ fn a_release_goes_by_its_prefix_and_a_repository_by_its_name() {
 #[test]
 fn withdrawing_again_changes_nothing_and_reinstating_brings_the_same_back() {
     let mut catalog = catalog();
-    let change = withdrawn(&catalog, "test/app:v1", false).unwrap();
+    let change = withdrawn(&catalog, "test/app:v1", ALONE).unwrap();
     let entry = |digest: &Digest, reason: &str| Entry::Withdrawn {
         digest: *digest,
         reason: reason.into(),
@@ -163,7 +270,7 @@ fn withdrawing_again_changes_nothing_and_reinstating_brings_the_same_back() {
     let entries = change.objects.iter().map(|digest| entry(digest, "cve"));
     apply(&mut catalog, entries.collect());
     assert_eq!(
-        withdrawn(&catalog, "test/app:v1", false).unwrap().objects,
+        withdrawn(&catalog, "test/app:v1", ALONE).unwrap().objects,
         []
     );
     let back = reinstatement(&catalog, &Choice::parse("test/app:latest").unwrap()).unwrap();
@@ -180,9 +287,9 @@ fn withdrawing_again_changes_nothing_and_reinstating_brings_the_same_back() {
 #[test]
 fn the_repaired_image_and_another_project_may_have_the_same_base() {
     let mut catalog = catalog();
-    let change = withdrawn(&catalog, "team/other:v1", false).unwrap();
+    let change = withdrawn(&catalog, "team/other:v1", ALONE).unwrap();
     let entries = ["test/app:v1", "test/app:v1-arm64"].map(|name| {
-        let change = withdrawn(&catalog, name, false).unwrap();
+        let change = withdrawn(&catalog, name, ALONE).unwrap();
         change.objects.into_iter()
     });
     let all: BTreeSet<Digest> = entries
@@ -212,7 +319,7 @@ fn the_repaired_image_and_another_project_may_have_the_same_base() {
 fn who_can_take_something_away_can_bring_it_back() {
     for what in ["team/other:v1".to_owned(), of("own").to_string()] {
         let mut catalog = catalog();
-        let change = withdrawn(&catalog, &what, true).unwrap();
+        let change = withdrawn(&catalog, &what, ALL).unwrap();
         let entries = change.objects.iter().map(|digest| Entry::Withdrawn {
             digest: *digest,
             reason: "cve".into(),
@@ -237,7 +344,7 @@ fn nothing_that_stays_loses_a_nameless_child() {
     ];
     for what in names {
         let mut catalog = catalog();
-        let change = withdrawn(&catalog, what, false).unwrap();
+        let change = withdrawn(&catalog, what, ALONE).unwrap();
         let entries = change.objects.iter().map(|digest| Entry::Withdrawn {
             digest: *digest,
             reason: "r".into(),

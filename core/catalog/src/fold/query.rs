@@ -176,6 +176,32 @@ impl Catalog {
         gone
     }
 
+    /// Live objects that need, through children, something that is withdrawn:
+    /// nobody can hold all of one. Mostly there are none, and that costs next to
+    /// nothing; else it looks at the children of all live objects.
+    #[must_use]
+    pub fn incomplete(&self) -> RoaringBitmap {
+        let is_needed = |ordinal: &Ordinal| {
+            let named = self.names_of(*ordinal).count() + self.pending_of(*ordinal).count();
+            self.liveness.holders(*ordinal) as usize > named
+        };
+        let withdrawn = self.all_withdrawn().map(|(ordinal, _)| ordinal);
+        let needed = withdrawn.filter(is_needed).map(Ordinal::get);
+        let mut lacking: RoaringBitmap = needed.collect();
+        let mut before = 0;
+        // Parents mostly have larger ordinals: a pass upwards mostly finds all.
+        while lacking.len() > before {
+            before = lacking.len();
+            for ordinal in self.live() {
+                let mut children = self.objects.children(Ordinal::new(ordinal)).iter();
+                if children.any(|child| lacking.contains(child.get())) {
+                    lacking.insert(ordinal);
+                }
+            }
+        }
+        lacking & self.live()
+    }
+
     /// [`Catalog::gone_with`] everything that is withdrawn.
     #[must_use]
     pub fn gone(&self) -> RoaringBitmap {

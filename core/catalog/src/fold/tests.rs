@@ -169,6 +169,15 @@ fn assert_same(catalog: &Catalog, model: &Model) {
         assert_eq!(gone.contains(ordinal.get()), expected);
     }
     assert!(gone.is_disjoint(catalog.live()));
+    let lacks = |digest: &&Digest| {
+        let needs = model.below(vec![**digest], |_| true);
+        needs
+            .iter()
+            .any(|needed| model.withdrawn.contains_key(needed))
+    };
+    let incomplete: BTreeSet<Digest> = live.iter().filter(lacks).copied().collect();
+    let incomplete = ordinals(&incomplete, catalog);
+    assert_eq!(catalog.incomplete().iter().collect::<Vec<_>>(), incomplete);
 
     for number in 0..=40 {
         let known = catalog.ordinal(&digest(number)).is_some();
