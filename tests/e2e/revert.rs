@@ -1,6 +1,11 @@
 //! Waiting for mirrors, and going back to an earlier revision.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _},
+    process::Stdio,
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -74,4 +79,39 @@ fn a_release_is_waited_for_and_reverted_on_every_mirror() {
     let history = stdout(&mut cluster.command(&["history", "--json", "--limit", "1"]));
     assert!(history.contains("revert to revision 1"), "{history}");
     cluster.wait_complete(&[0], Duration::from_secs(10));
+}
+
+#[test]
+fn a_wait_for_what_is_not_published_yet_says_so_and_goes_on() {
+    let mut cluster = Cluster::start(Setup {
+        mirrors: Some(1),
+        ..Setup::default()
+    });
+    let waiting = |more: &[&str]| {
+        let mut command = cluster.command(&["wait", "1", "--ready", "100%", "--timeout", "60s"]);
+        command.args(more).stdout(Stdio::piped());
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let [mut person, mut program] = [&[][..], &["--json"]].map(waiting);
+    let mut told = BufReader::new(person.stderr.take().unwrap());
+    let mut events = BufReader::new(program.stdout.take().unwrap());
+    let (mut line, mut event) = (String::new(), String::new());
+    told.read_line(&mut line).unwrap();
+    let expected = "revision 1 is not published yet (newest is 0): waiting";
+    assert_eq!(line.trim_end(), expected);
+    events.read_line(&mut event).unwrap();
+    let event: Value = serde_json::from_str(&event).unwrap();
+    let expected = serde_json::json!({"event": "unpublished", "revision": 1, "newest": 0});
+    assert_eq!(event, expected);
+
+    cluster.stage_file("v1", b"version one");
+    cluster.promote();
+    let mut rest = String::new();
+    events.read_to_string(&mut rest).unwrap();
+    let done: Value = serde_json::from_str(&rest).unwrap();
+    assert_eq!((&done["done"], &done["newest"]), (&true.into(), &1.into()));
+    for waiter in [person, program] {
+        let output = waiter.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
 }

@@ -133,7 +133,7 @@ pub(crate) struct WaitArgs {
     /// Gives up after this time, as `30m`; exit code 1.
     #[arg(long, value_name = "D", value_parser = crate::output::duration, default_value = "30m")]
     pub(crate) timeout: Duration,
-    /// As one JSON object at the end.
+    /// One JSON event a line; the last says how it ended.
     #[arg(long)]
     pub(crate) json: bool,
 }

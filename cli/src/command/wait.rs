@@ -23,6 +23,14 @@ struct Ready {
     active: u64,
 }
 
+/// What a look at the coordinator has shown.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// The newest revision that is published.
+    newest: u64,
+    ready: Ready,
+}
+
 impl Ready {
     fn count(status: &v1::ListMirrorsResponse, revision: u64) -> Self {
         let is_active = |mirror: &&v1::MirrorStatus| {
@@ -45,15 +53,27 @@ impl Ready {
 pub(crate) async fn run(args: WaitArgs) -> Result<Verdict, Failure> {
     let begun = SystemClock.now();
     let mut progress = Progress::new("mirrors ready", false);
+    let mut told = None;
     loop {
         // Out of reach for a moment is no reason to give up.
-        let (ready, trouble) = match status::fetch(&args.coordinator.coordinator).await {
-            Ok(status) => (Ready::count(&status, args.revision), None),
-            Err(Failure::Failed(why)) => (Ready::default(), Some(why)),
+        let (seen, trouble) = match status::fetch(&args.coordinator.coordinator).await {
+            Ok(status) => {
+                let ready = Ready::count(&status, args.revision);
+                let newest = status.revision;
+                (Some(Seen { newest, ready }), None)
+            }
+            Err(Failure::Failed(why)) => (None, Some(why)),
             Err(failure @ (Failure::Usage(_) | Failure::Interrupted(_) | Failure::Unread)) => {
                 return Err(failure);
             }
         };
+        let newest = seen.map(|seen| seen.newest);
+        if let Some(newest) = newest.filter(|newest| *newest < args.revision)
+            && told.replace(newest) != Some(newest)
+        {
+            tell_unpublished(&args, newest, &progress)?;
+        }
+        let ready = seen.unwrap_or_default().ready;
         let now = SystemClock.now();
         progress.set(ready.ready, ready.active, now);
         let is_enough = ready.is_enough(args.ready);
@@ -65,8 +85,9 @@ pub(crate) async fn run(args: WaitArgs) -> Result<Verdict, Failure> {
         progress.finish();
         let Ready { ready, active } = ready;
         if args.json {
-            output::json(&json!({"revision": args.revision, "done": is_enough,
-                "ready": ready, "mirrors": active, "seconds": waited.as_secs()}))?;
+            output::json(&json!({"event": "done", "revision": args.revision,
+                "newest": newest, "done": is_enough, "ready": ready, "mirrors": active,
+                "seconds": waited.as_secs()}))?;
         } else {
             output::line(format!(
                 "{ready} of {active} active mirrors have revision {}",
@@ -79,6 +100,20 @@ pub(crate) async fn run(args: WaitArgs) -> Result<Verdict, Failure> {
             (false, None) => Ok(Verdict::Incomplete),
         };
     }
+}
+
+/// Nobody can have what does not exist, so the wait may be for a mistyped number.
+fn tell_unpublished(args: &WaitArgs, newest: u64, progress: &Progress) -> Result<(), Failure> {
+    let revision = args.revision;
+    if args.json {
+        let event = json!({"event": "unpublished", "revision": revision, "newest": newest});
+        output::json(&event)?;
+        return Ok(());
+    }
+    progress.note(&format!(
+        "revision {revision} is not published yet (newest is {newest}): waiting"
+    ));
+    Ok(())
 }
 
 #[cfg(test)]
