@@ -277,6 +277,7 @@ async fn start(
     let audits = audits
         .await
         .map_err(|error: AuditError| RunError::Audit(chain(&error)))?;
+    let asked = state.asked();
     let planner = Planner {
         state,
         catalog: catalog.clone(),
@@ -299,7 +300,7 @@ async fn start(
         store,
         log: opened.publisher.reader(),
         ready,
-        registry: metrics.registry(statuses.clone())?,
+        registry: metrics.registry(statuses.clone(), asked)?,
     })?;
 
     let committer = opened.committer.run(limits.refresh, shutdown.clone());
@@ -325,6 +326,7 @@ async fn start(
         tokens,
         statuses,
         clock,
+        tasks: tasks.clone(),
         shutdown,
         limits,
         urls: Arc::new(urls),

@@ -186,52 +186,54 @@ impl Audits {
         Ok(id)
     }
 
-    /// An audit (the newest, if `id` is empty), and its progress while it runs.
+    /// The id of an audit, as somebody asks for it: the newest, if it is empty.
+    pub(crate) async fn resolve(&self, id: String) -> Result<String, AuditError> {
+        if !id.is_empty() {
+            return Ok(id);
+        }
+        let running = self.inner.running().as_ref().map(|(id, _)| id.clone());
+        match running {
+            Some(id) => Ok(id),
+            None => Ok(self.findings("", 0, 0).await?.0.start.id),
+        }
+    }
+
+    /// The progress of an audit, while it runs; closed when that ends.
     pub(crate) async fn follow(
         &self,
         id: &str,
-    ) -> Result<(Audit, Option<watch::Receiver<Progress>>), AuditError> {
-        // The feed first: an audit that ends in between is seen as finished.
-        let feed = self
-            .inner
-            .running()
-            .as_ref()
-            .map(|(id, feed)| (id.clone(), feed.subscribe()));
-        let audit = self.find(id).await?;
-        let feed = feed.filter(|(id, _)| *id == audit.start.id);
-        Ok((audit, feed.map(|(_, feed)| feed)))
+    ) -> Result<Option<watch::Receiver<Progress>>, AuditError> {
+        let running = self.inner.running().clone();
+        if let Some((_, feed)) = running.filter(|(running, _)| running == id) {
+            return Ok(Some(feed.subscribe()));
+        }
+        self.findings(id, 0, 0).await?;
+        Ok(None)
     }
 
-    /// The audit as stored; the newest, if `id` is empty.
-    pub(crate) async fn find(&self, id: &str) -> Result<Audit, AuditError> {
+    /// The audit as stored (the newest, if `id` is empty), and its next findings
+    /// after the `after`-th, in one moment.
+    pub(crate) async fn findings(
+        &self,
+        id: &str,
+        after: u64,
+        limit: u32,
+    ) -> Result<(Audit, Vec<Finding>), AuditError> {
         let wanted = id.to_owned();
-        let found = self
-            .inner
-            .parts
-            .state
-            .read("find an audit", move |connection| {
-                rows::find(connection, &wanted)
+        let state = &self.inner.parts.state;
+        let found = state
+            .read("read findings", move |connection| {
+                let Some(audit) = rows::find(connection, &wanted)? else {
+                    return Ok(None);
+                };
+                let findings = rows::findings(connection, audit.sequence, after, limit)?;
+                Ok(Some((audit, findings)))
             })
             .await?;
         found.ok_or_else(|| match id {
             "" => AuditError::Never,
             id => AuditError::Unknown(id.to_owned()),
         })
-    }
-
-    /// The next findings of an audit after the `after`-th, each with its number.
-    pub(crate) async fn findings(
-        &self,
-        audit: i64,
-        after: u64,
-        limit: u32,
-    ) -> Result<Vec<(u64, Finding)>, AuditError> {
-        let state = &self.inner.parts.state;
-        Ok(state
-            .read("read findings", move |connection| {
-                rows::findings(connection, audit, after, limit)
-            })
-            .await?)
     }
 }
 

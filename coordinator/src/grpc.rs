@@ -2,16 +2,20 @@
 //!
 //! Streams are cursors, not queues: each asks the shared state for what is newer
 //! than what it sent, when the transport has room. So a slow reader costs no
-//! memory, and a stream that is dropped leaves nothing behind.
+//! memory, and a stream that is dropped leaves nothing behind. What goes on is read
+//! once for all that follow it (`following.rs`).
 
 mod audit;
 mod fleet;
+mod following;
 mod gates;
 mod lookup;
 mod mirrors;
+mod operation;
 mod projects;
 mod promotion;
 mod routing;
+mod telling;
 mod tokens;
 mod trace;
 mod upload;
@@ -27,13 +31,15 @@ use landfall_proto::v1::{
     promotion_server::PromotionServer, routing_server::RoutingServer, tokens_server::TokensServer,
 };
 use landfall_runtime::clock::Clock;
-use landfall_runtime::{Shutdown, telemetry};
+use landfall_runtime::{Shutdown, Tasks, telemetry};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Status};
+
+use following::Feeds;
 
 use crate::audit::Audits;
 use crate::catalog::SharedCatalog;
@@ -65,6 +71,9 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// Streams on one connection.
 const MAX_STREAMS: u32 = 64;
 
+/// Why nothing is begun any more.
+const STOPPING: &str = "the coordinator is stopping";
+
 /// Why the listener ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GrpcError {
@@ -90,6 +99,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) statuses: Statuses,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Tasks,
     pub(crate) shutdown: Shutdown,
     pub(crate) limits: Arc<Limits>,
     pub(crate) urls: Arc<Urls>,
@@ -104,7 +114,7 @@ impl Shared {
         self.shutdown
             .unless_requested(receive)
             .await
-            .unwrap_or_else(|| Err(Status::unavailable("the coordinator is stopping")))
+            .unwrap_or_else(|| Err(Status::unavailable(STOPPING)))
     }
 }
 
@@ -163,7 +173,9 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), G
             Ok(request)
         },
     );
+    let bookmark = shared.limits.bookmark;
     let promotion = PromotionServer::new(promotion::Service {
+        feeds: Feeds::new(shared.operations.clone(), shared.tasks.clone(), bookmark),
         plans: Arc::new(Semaphore::new(shared.limits.concurrent_plans)),
         shared: shared.clone(),
     });
@@ -177,6 +189,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared) -> Result<(), G
         shared: shared.clone(),
     });
     let audit = AuditServer::new(audit::Service {
+        feeds: Feeds::new(shared.audits.clone(), shared.tasks.clone(), bookmark),
         shared: shared.clone(),
     });
     let mirrors = MirrorsServer::new(mirrors::Service {

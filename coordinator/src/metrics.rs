@@ -1,9 +1,12 @@
 //! Prometheus metrics. What can be read from the state is read when it is
 //! asked for, so that no number is ever behind.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::state::operations::Totals;
 use crate::status::Statuses;
@@ -68,11 +71,15 @@ impl Metrics {
     }
 
     /// Everything that `/metrics` shows.
-    pub(crate) fn registry(&self, statuses: Statuses) -> Result<Registry, prometheus::Error> {
+    pub(crate) fn registry(
+        &self,
+        statuses: Statuses,
+        database: Arc<AtomicU64>,
+    ) -> Result<Registry, prometheus::Error> {
         let registry = Registry::new();
         registry.register(Box::new(self.operations.clone()))?;
         registry.register(Box::new(self.entries.clone()))?;
-        registry.register(Box::new(Live::new(statuses)?))?;
+        registry.register(Box::new(Live::new(statuses, database)?))?;
         Ok(registry)
     }
 }
@@ -80,6 +87,9 @@ impl Metrics {
 /// Gauges of the present.
 struct Live {
     statuses: Statuses,
+    /// How often the database was asked.
+    database: Arc<AtomicU64>,
+    database_jobs: IntCounter,
     revision: IntGauge,
     log_size: IntGauge,
     objects: IntGauge,
@@ -94,9 +104,14 @@ struct Live {
 }
 
 impl Live {
-    fn new(statuses: Statuses) -> Result<Self, prometheus::Error> {
+    fn new(statuses: Statuses, database: Arc<AtomicU64>) -> Result<Self, prometheus::Error> {
         Ok(Self {
             statuses,
+            database,
+            database_jobs: IntCounter::new(
+                "landfall_database_jobs_total",
+                "Reads and writes that the database was asked for.",
+            )?,
             revision: IntGauge::new("landfall_revision", "Newest revision of the catalog.")?,
             log_size: IntGauge::new("landfall_log_entries", "Entries of the log.")?,
             objects: IntGauge::new(
@@ -151,6 +166,7 @@ impl Collector for Live {
     fn desc(&self) -> Vec<&Desc> {
         let plain = self.plain().into_iter().flat_map(Collector::desc);
         plain
+            .chain(self.database_jobs.desc())
             .chain(self.mirrors.desc())
             .chain(self.audit_findings.desc())
             .collect()
@@ -198,8 +214,12 @@ impl Collector for Live {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             self.audit_findings.with_label_values(&[outcome]).set(count);
         }
+        let jobs = self.database.load(Ordering::Relaxed);
+        let known = self.database_jobs.get();
+        self.database_jobs.inc_by(jobs.saturating_sub(known));
         let plain = self.plain().into_iter().flat_map(Collector::collect);
         plain
+            .chain(self.database_jobs.collect())
             .chain(self.mirrors.collect())
             .chain(self.audit_findings.collect())
             .collect()

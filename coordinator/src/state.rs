@@ -19,6 +19,8 @@ mod schema;
 pub(crate) mod tokens;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -82,6 +84,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     jobs: mpsc::Sender<Job>,
+    asked: Arc<AtomicU64>,
 }
 
 /// The thread that owns the connection. It ends when the last [`State`] is
@@ -122,7 +125,8 @@ impl State {
                 }
             })
             .map_err(|error| open(rusqlite::Error::ToSqlConversionFailure(Box::new(error))))?;
-        Ok((Self { jobs }, StateThread(Some(thread))))
+        let asked = Arc::default();
+        Ok((Self { jobs, asked }, StateThread(Some(thread))))
     }
 
     /// Runs `job` in one durable transaction. It is kept if `job` is `Ok`.
@@ -152,11 +156,17 @@ impl State {
         self.call(what, move |connection| job(connection)).await
     }
 
+    /// How often the database was asked something, now and later on.
+    pub(crate) fn asked(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.asked)
+    }
+
     async fn call<T: Send + 'static>(
         &self,
         what: &'static str,
         job: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StateError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             // Nobody waits any more: the work is done all the same.

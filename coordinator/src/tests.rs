@@ -2,6 +2,7 @@
 
 mod channels;
 mod fleet;
+mod followers;
 mod gate;
 mod hostile;
 mod promotion;

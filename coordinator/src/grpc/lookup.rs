@@ -10,7 +10,7 @@ use landfall_proto::v1;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::promotion::{listed, operation_to_wire, outcome_to_wire};
+use super::operation::{listed, operation_to_wire, outcome_to_wire};
 use super::{Shared, cut};
 use crate::principal::Action;
 use crate::search::{Found, Kind, Sought, slice};

@@ -1,46 +1,39 @@
 //! `landfall.v1.Promotion`: the release team's service.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::stream::{BoxStream, PollNext, StreamExt, select_with_strategy, try_unfold};
+use futures::stream::{BoxStream, StreamExt as _};
 use landfall_promotion::Finding;
 use landfall_proto::model;
 use landfall_proto::status::to_status;
-use landfall_proto::v1::{self, operation_event, plan_event, promotion_server};
-use landfall_runtime::OnError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use landfall_proto::v1::{self, plan_event, promotion_server};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, gates, lookup, projects, trace, upload, withdraw};
+use super::following::Feeds;
+use super::operation::{listed, operation_to_wire};
+use super::telling::told;
+use super::{STOPPING, Shared, gates, lookup, projects, trace, upload, withdraw};
 use crate::principal::Action;
-use crate::promote::operation::{Confirmed, Progress};
+use crate::promote::operation::{Confirmed, Operations};
 use crate::promote::plan::{Event, Summary, Wish};
 use crate::promote::revert;
-use crate::state::operations as rows;
 
 /// Plan events that may wait for the transport.
 const PLAN_EVENTS: usize = 64;
-/// Decisions that are read at a time.
-const BATCH: u32 = 256;
-/// Progress is told at most this often.
-const PACE: Duration = Duration::from_millis(100);
 /// Operations that a list has when nobody says how many.
 const USUAL_LIST: u32 = 50;
 /// Operations that a list has at most.
-const MAX_LIST: u32 = 1000;
+pub(super) const MAX_LIST: u32 = 1000;
 /// Longest reason, in bytes; it goes into the log.
 const MAX_WHY_BYTES: usize = 4096;
-/// Longest reason and longest error of an operation in a list, in bytes.
-const MAX_LISTED_BYTES: usize = 1024;
 /// Longest commit id of manifests, in bytes.
-const MAX_SOURCE_BYTES: usize = 512;
+pub(super) const MAX_SOURCE_BYTES: usize = 512;
 
 pub(super) struct Service {
     pub(super) shared: Shared,
     pub(super) plans: Arc<Semaphore>,
+    pub(super) feeds: Feeds<Operations>,
 }
 
 #[tonic::async_trait]
@@ -136,27 +129,7 @@ impl promotion_server::Promotion for Service {
     ) -> Result<Response<Self::WatchOperationStream>, Status> {
         self.shared.gate.admit(&request, Action::ReadOperations)?;
         let id = request.into_inner().operation;
-        let (operation, feed) = self
-            .shared
-            .operations
-            .follow(&id)
-            .await
-            .map_err(|error| to_status(&error))?;
-        let watching = Watching {
-            shared: self.shared.clone(),
-            sequence: operation.sequence,
-            id,
-            feed,
-            told: None,
-            cursor: 0,
-            ready: VecDeque::new(),
-            ended: false,
-        };
-        let stream = try_unfold(watching, |mut watching| async move {
-            let event = watching.next().await?;
-            Ok(event.map(|event| (event, watching)))
-        });
-        Ok(Response::new(stream.boxed()))
+        Ok(Response::new(self.feeds.follow(&id).await?))
     }
 
     async fn apply_projects(
@@ -255,8 +228,7 @@ impl Service {
             .map_err(|_| Status::resource_exhausted("other plans are being made; try again"))
     }
 
-    /// What `make` tells, as it tells it. The work is a task of its own, so that
-    /// it ends in time whether or not the stream is read; it ends with the stream.
+    /// What `make` tells, as it tells it.
     fn plan_stream<W>(
         &self,
         make: impl FnOnce(mpsc::Sender<Event>) -> W,
@@ -264,210 +236,8 @@ impl Service {
     where
         W: Future<Output = Result<(), Status>> + Send + 'static,
     {
-        let (sender, events) = mpsc::channel(PLAN_EVENTS);
-        let (fail, failed) = oneshot::channel();
-        let shutdown = self.shared.shutdown.clone();
-        let reader = sender.clone();
-        let making = make(sender);
-        let work = async move {
-            let stopping = || Err(Status::unavailable("the coordinator is stopping"));
-            tokio::select! {
-                made = shutdown.unless_requested(making) => {
-                    if let Err(status) = made.unwrap_or_else(stopping) {
-                        // The reader may be gone.
-                        let _ = fail.send(status);
-                    }
-                }
-                () = reader.closed() => {}
-            }
-        };
-        self.shared
-            .withdrawals
-            .tasks
-            .spawn("plan", OnError::Log, work);
-        // Events first, so that none is lost behind an error.
-        let failure = futures::stream::once(failed)
-            .filter_map(|failed| std::future::ready(failed.ok().map(Err)));
-        let events = ReceiverStream::new(events).map(|event| Ok(event_to_wire(event)));
-        let stream = select_with_strategy(events, failure, |()| PollNext::Left);
-        Response::new(stream.boxed())
-    }
-}
-
-/// Where one follower of an operation is.
-struct Watching {
-    shared: Shared,
-    sequence: i64,
-    id: String,
-    /// Absent when the operation does not run (any more).
-    feed: Option<watch::Receiver<Progress>>,
-    told: Option<Progress>,
-    /// Decisions that were sent.
-    cursor: u64,
-    ready: VecDeque<v1::OperationEvent>,
-    ended: bool,
-}
-
-impl Watching {
-    async fn next(&mut self) -> Result<Option<v1::OperationEvent>, Status> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Ok(Some(event));
-            }
-            if self.ended {
-                return Ok(None);
-            }
-            if !self.gather().await? {
-                self.wait().await?;
-            }
-        }
-    }
-
-    /// Collects what is new. False if there is nothing.
-    async fn gather(&mut self) -> Result<bool, Status> {
-        let operations = &self.shared.operations;
-        // Its row ends with the revision, and its run when that is published, too.
-        let runs = self.feed.as_ref().is_some_and(|feed| {
-            let is_followed = feed.has_changed().is_ok();
-            is_followed && !feed.borrow().finished
-        });
-        // Before the decisions: what it had decided when it ended is all there is.
-        let operation = operations
-            .find(&self.id)
-            .await
-            .map_err(|error| to_status(&error))?;
-        let decided = operations
-            .decided_after(self.sequence, self.cursor, BATCH)
-            .await
-            .map_err(|error| to_status(&error))?;
-        let progress = self
-            .feed
-            .as_mut()
-            .map(|feed| feed.borrow_and_update().clone());
-        let is_last = decided.is_empty() && operation.finished.is_some() && !runs;
-        for row in decided {
-            self.cursor = row.decided;
-            self.ready.push_back(outcome_event(row));
-        }
-        if let Some(progress) = progress
-            && self.told.as_ref() != Some(&progress)
-        {
-            self.ready.push_back(progress_event(&progress));
-            if let Some(standing) = &progress.gate {
-                let standing = gates::standing_to_wire(standing);
-                self.ready
-                    .push_back(event(operation_event::Kind::Gate(standing)));
-            }
-            self.told = Some(progress);
-        }
-        if is_last {
-            let gate = operations
-                .gate_of(self.sequence)
-                .await
-                .map_err(|error| to_status(&error))?;
-            let done = gates::with_gate(done_to_wire(&operation), gate.as_ref());
-            self.ready
-                .push_back(event(operation_event::Kind::Done(done)));
-            self.ended = true;
-        }
-        Ok(!self.ready.is_empty())
-    }
-
-    /// Waits for news; a while at most, so that the follower hears something.
-    async fn wait(&mut self) -> Result<(), Status> {
-        let news = async {
-            match &mut self.feed {
-                // An error: the operation ended here, and its row says so.
-                Some(feed) => drop(feed.changed().await),
-                None => std::future::pending().await,
-            }
-            tokio::time::sleep(PACE).await;
-        };
-        tokio::select! {
-            () = news => {}
-            () = tokio::time::sleep(self.shared.limits.bookmark) => self.told = None,
-            () = self.shared.shutdown.requested() => {
-                return Err(Status::unavailable("the coordinator is stopping; the operation goes on when it is back"));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn event(kind: operation_event::Kind) -> v1::OperationEvent {
-    v1::OperationEvent { kind: Some(kind) }
-}
-
-fn outcome_event(row: rows::EntryRow) -> v1::OperationEvent {
-    event(operation_event::Kind::Outcome(outcome_to_wire(row)))
-}
-
-pub(super) fn outcome_to_wire(row: rows::EntryRow) -> v1::EntryOutcome {
-    v1::EntryOutcome {
-        name: row.name,
-        digest: model::digest_to_wire(&row.digest),
-        outcome: row.outcome.unwrap_or_default(),
-        detail: row.detail,
-    }
-}
-
-fn progress_event(progress: &Progress) -> v1::OperationEvent {
-    event(operation_event::Kind::Progress(v1::OperationProgress {
-        bytes_done: progress.bytes_done,
-        bytes_total: progress.bytes_total,
-        entries_done: progress.entries_done,
-        entries_total: progress.entries_total,
-        trouble: progress.trouble.clone().unwrap_or_default(),
-    }))
-}
-
-fn done_to_wire(operation: &rows::Operation) -> v1::OperationDone {
-    let result = &operation.result;
-    v1::OperationDone {
-        operation: operation.start.id.clone(),
-        revision: result.revision,
-        present: result.present,
-        copied: result.copied,
-        lost: result.lost,
-        refused: result.refused,
-        failed: result.failed,
-        removed: result.removed,
-        error: result.error.clone(),
-        content_revision: 0,
-        gate: String::new(),
-    }
-}
-
-pub(super) fn operation_to_wire(operation: rows::Operation) -> v1::Operation {
-    let result = operation
-        .finished
-        .is_some()
-        .then(|| done_to_wire(&operation));
-    v1::Operation {
-        id: operation.start.id,
-        started: operation.start.started,
-        finished: operation.finished.unwrap_or_default(),
-        who: operation.start.who,
-        why: operation.start.why,
-        source: operation.start.source,
-        plan: model::digest_to_wire(&operation.start.plan),
-        result,
-        at_gate: false,
-    }
-}
-
-/// An operation among many: its texts are cut, so that the longest list still is
-/// an answer that a client takes.
-pub(super) fn listed(operation: v1::Operation) -> v1::Operation {
-    v1::Operation {
-        who: super::cut(operation.who, MAX_SOURCE_BYTES),
-        why: super::cut(operation.why, MAX_LISTED_BYTES),
-        source: super::cut(operation.source, MAX_SOURCE_BYTES),
-        result: operation.result.map(|done| v1::OperationDone {
-            error: super::cut(done.error, MAX_LISTED_BYTES),
-            ..done
-        }),
-        ..operation
+        let events = told(&self.shared.tasks, STOPPING, PLAN_EVENTS, make);
+        Response::new(events.map(|event| event.map(event_to_wire)).boxed())
     }
 }
 
@@ -526,41 +296,5 @@ fn finding_to_wire(finding: Finding) -> v1::Finding {
         excerpt: finding.excerpt,
         quarantines: finding.quarantines,
         content_hash: finding.content_hash.as_bytes().to_vec().into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use prost::Message as _;
-
-    use super::super::MAX_ANSWER_BYTES;
-    use super::*;
-
-    #[test]
-    fn the_longest_list_is_an_answer_that_a_client_takes() {
-        let text = || "é".repeat(10_000);
-        let operation = v1::Operation {
-            id: "x".repeat(64),
-            started: u64::MAX,
-            finished: u64::MAX,
-            who: text(),
-            why: text(),
-            source: text(),
-            plan: vec![0; 32].into(),
-            result: Some(v1::OperationDone {
-                operation: "x".repeat(64),
-                revision: u64::MAX,
-                error: text(),
-                ..v1::OperationDone::default()
-            }),
-            at_gate: true,
-        };
-        let one = listed(operation);
-        assert!(one.why.len() <= MAX_LISTED_BYTES && one.why.ends_with('…'));
-        let answer = v1::ListOperationsResponse {
-            operations: vec![one; MAX_LIST as usize],
-        };
-        let bytes = answer.encoded_len();
-        assert!(bytes < MAX_ANSWER_BYTES * 9 / 10, "{bytes}");
     }
 }

@@ -123,8 +123,13 @@ pub(crate) struct Progress {
     pub(crate) gate: Option<GateStanding>,
     /// Why it cannot even be ended for now: its database cannot be written.
     pub(crate) trouble: Option<String>,
-    /// Nothing comes after this.
-    pub(crate) finished: bool,
+}
+
+/// An operation, and some of what was decided on its entries.
+pub(crate) struct DecidedSoFar {
+    pub(crate) operation: rows::Operation,
+    pub(crate) gate: Option<gates::GateRow>,
+    pub(crate) entries: Vec<EntryRow>,
 }
 
 /// What operations work with.
@@ -311,15 +316,16 @@ impl Operations {
         Ok(())
     }
 
-    /// The operation, and its progress while it runs here.
+    /// The progress of an operation, while it runs here; closed when that ends.
     pub(crate) async fn follow(
         &self,
         id: &str,
-    ) -> Result<(rows::Operation, Option<watch::Receiver<Progress>>), OperationError> {
-        // The feed first: an operation that ends in between is seen as finished.
+    ) -> Result<Option<watch::Receiver<Progress>>, OperationError> {
         let feed = self.inner.feeds().get(id).map(watch::Sender::subscribe);
-        let operation = self.find(id).await?;
-        Ok((operation, feed))
+        if feed.is_none() {
+            self.find(id).await?;
+        }
+        Ok(feed)
     }
 
     /// The operation as stored.
@@ -334,20 +340,31 @@ impl Operations {
             .ok_or_else(|| OperationError::UnknownOperation(id.to_owned()))
     }
 
-    /// The next decisions of an operation after the `after`-th.
+    /// The next decisions of an operation after the `after`-th, and how it stands,
+    /// in one moment.
     pub(crate) async fn decided_after(
         &self,
-        operation: i64,
+        id: &str,
         after: u64,
         limit: u32,
-    ) -> Result<Vec<EntryRow>, OperationError> {
-        Ok(self
+    ) -> Result<DecidedSoFar, OperationError> {
+        let wanted = id.to_owned();
+        let decided = self
             .inner
             .state
             .read("read decisions", move |connection| {
-                rows::decided_after(connection, operation, after, limit)
+                let Some(operation) = rows::find(connection, &wanted)? else {
+                    return Ok(None);
+                };
+                let sequence = operation.sequence;
+                Ok(Some(DecidedSoFar {
+                    operation,
+                    gate: gates::of(connection, sequence)?,
+                    entries: rows::decided_after(connection, sequence, after, limit)?,
+                }))
             })
-            .await?)
+            .await?;
+        decided.ok_or_else(|| OperationError::UnknownOperation(id.to_owned()))
     }
 
     /// The operation that published a revision.
@@ -425,10 +442,7 @@ impl Operations {
                 }
             }
             inner.ended(&id).await?;
-            feed.send_modify(|progress| {
-                progress.entries_done = progress.entries_total;
-                progress.finished = true;
-            });
+            feed.send_modify(|progress| progress.entries_done = progress.entries_total);
             Ok::<(), OperationError>(())
         };
         self.inner

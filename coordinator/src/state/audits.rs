@@ -187,13 +187,13 @@ pub(crate) fn last_whole(connection: &Connection) -> rusqlite::Result<Option<Aud
         .optional()
 }
 
-/// Findings after the `after`-th.
+/// Findings after the `after`-th; they are numbered from 1.
 pub(crate) fn findings(
     connection: &Connection,
     audit: i64,
     after: u64,
     limit: u32,
-) -> rusqlite::Result<Vec<(u64, Finding)>> {
+) -> rusqlite::Result<Vec<Finding>> {
     connection
         .prepare(
             "SELECT * FROM audit_finding WHERE audit = ?1 AND position > ?2
@@ -201,19 +201,16 @@ pub(crate) fn findings(
         )?
         .query_map(params![audit, signed(after), limit], |row| {
             let digest: Option<Vec<u8>> = row.get("digest")?;
-            Ok((
-                unsigned(row, "position")?,
-                Finding {
-                    check: row.get("code")?,
-                    digest: match digest {
-                        Some(_) => Some(super::digest(row, "digest")?),
-                        None => None,
-                    },
-                    name: row.get("name")?,
-                    detail: row.get("detail")?,
-                    outcome: row.get("outcome")?,
+            Ok(Finding {
+                check: row.get("code")?,
+                digest: match digest {
+                    Some(_) => Some(super::digest(row, "digest")?),
+                    None => None,
                 },
-            ))
+                name: row.get("name")?,
+                detail: row.get("detail")?,
+                outcome: row.get("outcome")?,
+            })
         })?
         .collect()
 }
@@ -286,7 +283,7 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(whole, None);
-        assert_eq!(found, [(2, finding("lost")), (3, finding("note"))]);
+        assert_eq!(found, [finding("lost"), finding("note")]);
         let kept = state.read("test", |connection| find(connection, "a"));
         let kept = kept.await.unwrap().unwrap();
         let tally = kept.tally;

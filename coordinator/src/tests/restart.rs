@@ -17,11 +17,11 @@ use tokio::sync::watch;
 use super::running::{Folders, Running, file_manifests, rule, write};
 use crate::{RunError, RunOptions, run};
 
-const FIRST: &[u8] = &[7; 100_000];
-const REST: &[u8] = &[9; 50_000];
+pub(super) const FIRST: &[u8] = &[7; 100_000];
+pub(super) const REST: &[u8] = &[9; 50_000];
 
 /// Serves one file, of which the rest comes once `open` says so.
-fn slow_staging(open: watch::Receiver<bool>) -> Router {
+pub(super) fn slow_staging(open: watch::Receiver<bool>) -> Router {
     let open = Arc::new(open);
     let answer = move || {
         let mut open = open.as_ref().clone();

@@ -93,6 +93,7 @@ pub(super) fn rule(prefix: &str, endpoint: impl Into<String>) -> StagingRule {
 /// A coordinator that runs.
 pub(super) struct Running {
     pub(super) http: String,
+    pub(super) grpc: url::Url,
     pub(super) channel: Channel,
     /// Presented with every promotion call.
     pub(super) token: Option<String>,
@@ -122,10 +123,11 @@ impl Running {
             .expect("the coordinator did not start");
         let addresses = line.strip_prefix("coordinator ready grpc=").unwrap();
         let (grpc, http) = addresses.split_once(" http=").unwrap();
-        let url = format!("http://{grpc}").parse().unwrap();
+        let url: url::Url = format!("http://{grpc}").parse().unwrap();
         Self {
             http: format!("http://{http}"),
             channel: grpc_channel(&url).unwrap(),
+            grpc: url,
             token: None,
             shutdown,
             tasks,

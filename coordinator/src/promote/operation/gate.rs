@@ -95,11 +95,6 @@ impl Operations {
         Ok(waiting.collect())
     }
 
-    /// The gate of an operation, if it has one.
-    pub(crate) async fn gate_of(&self, operation: i64) -> Result<Option<GateRow>, OperationError> {
-        self.inner.gate_of(operation).await
-    }
-
     /// Takes a decision on a gate: of the first who may for all names that wait.
     pub(crate) async fn decide_gate(&self, choice: GateChoice) -> Result<(), OperationError> {
         let id = choice.operation.clone();
