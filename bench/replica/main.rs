@@ -1,10 +1,12 @@
 //! A replica of the real tree, promoted from a real registry: the same projects,
 //! images, digests' number and tags, with a small generated image for each row.
 //!
-//! First promotion, with one image missing among all; the run that brings it;
-//! the run in which there is nothing to do; the log verified. The limit is
-//! getting the same OCI manifests and blobs from the same registry, each once,
-//! neither checked nor kept; of many, a sample is measured and the rest reckoned.
+//! First promotion, with one image missing among all, and which requests it made
+//! for a row; the run that brings that image; the run in which there is nothing
+//! to do; the log verified. The limit is getting the same OCI manifests and blobs
+//! from the same registry, each once, neither checked nor kept; of many, a sample
+//! is measured and the rest reckoned. With `--origin registry` the origin is
+//! another docker-registry instead of a folder.
 
 #![allow(
     clippy::print_stdout,
@@ -14,6 +16,8 @@
 mod programs;
 mod registry;
 mod replica;
+mod requests;
+mod watch;
 
 use std::time::Duration;
 
@@ -25,6 +29,7 @@ use landfall_runtime::install_crypto;
 use programs::{Coordinator, Promoted};
 use registry::{Layout, Registry};
 use replica::Replica;
+use watch::Watch;
 
 /// Downloads that the limit is measured by.
 const SAMPLE: usize = 6_000;
@@ -39,31 +44,50 @@ struct Share {
     every: usize,
 }
 
-fn main() -> Outcome<()> {
-    let mut share = Share {
-        projects: usize::MAX,
-        every: 1,
-    };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let value = arguments.next().and_then(|value| value.parse().ok());
-        match (argument.as_str(), value) {
-            ("--projects", Some(projects)) => share.projects = projects,
-            ("--every", Some(every)) if every > 0 => share.every = every,
-            _ => return Err("usage: replica [--projects N] [--every N]".into()),
-        }
-    }
-    install_crypto();
-    run(share)
+/// What a benchmark is asked for.
+struct Wish {
+    share: Share,
+    /// The origin is a registry, too.
+    origin_registry: bool,
 }
 
-fn run(share: Share) -> Outcome<()> {
+const USAGE: &str = "usage: replica [--projects N] [--every N] [--origin folder|registry]";
+
+fn main() -> Outcome<()> {
+    install_crypto();
+    run(&wish(std::env::args().skip(1))?)
+}
+
+fn wish(mut arguments: impl Iterator<Item = String>) -> Outcome<Wish> {
+    let mut wish = Wish {
+        share: Share {
+            projects: usize::MAX,
+            every: 1,
+        },
+        origin_registry: false,
+    };
+    while let Some(argument) = arguments.next() {
+        let value = arguments.next().ok_or(USAGE)?;
+        let number = value.parse();
+        match (argument.as_str(), number, value.as_str()) {
+            ("--projects", Ok(projects), _) => wish.share.projects = projects,
+            ("--every", Ok(every), _) if every > 0 => wish.share.every = every,
+            ("--origin", _, "folder") => wish.origin_registry = false,
+            ("--origin", _, "registry") => wish.origin_registry = true,
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok(wish)
+}
+
+fn run(wish: &Wish) -> Outcome<()> {
     let scratch = tempfile::tempdir()?;
     let dir = scratch.path();
     let (source, tree) = tree::real_or_generated()?;
     println!("{source}");
     let mut layout = Layout::new(&dir.join("registry"));
-    let (made, time) = timed(|| Replica::make(&tree, share, &mut layout, &dir.join("manifests")));
+    let (made, time) =
+        timed(|| Replica::make(&tree, wish.share, &mut layout, &dir.join("manifests")));
     let replica = made?;
     println!(
         "{} projects, {} rows, {} tags; {} blobs of {} kB in docker-registry's layout, written in {:.1} s",
@@ -74,57 +98,70 @@ fn run(share: Share) -> Outcome<()> {
         layout.bytes / 1000,
         time.as_secs_f64()
     );
-    let registry = Registry::start(&dir.join("registry"))?;
-    let limit = download(&registry, &replica)?;
-    row("limit: each document and blob once", limit, "");
+    let staging = Registry::start(&dir.join("registry"))?;
+    let limit = download(&staging, &replica)?;
+    let told = format!("processor: registry {:.1} s", limit.registry);
+    row("limit: each document and blob once", limit.time, &told);
 
     let lost = replica.images.get(replica.images.len() / 2);
     let lost = lost.ok_or("there are no images")?;
     layout.lose(&lost.repository, &lost.digest, true)?;
-    let coordinator = Coordinator::start(dir, &replica.configuration(dir, &registry.url))?;
-    let mut watch = Watch::new(&coordinator, &registry)?;
+    let (origin, store) = if wish.origin_registry {
+        let origin = Registry::start(&dir.join("origin-registry"))?;
+        let store = origin.url.replacen("http", "oci+http", 1);
+        let keys = format!("store = \"{store}\"\npublic_url = \"{}\"", origin.url);
+        (Some(origin), keys)
+    } else {
+        let folder = dir.join("origin");
+        (None, format!("store = \"file://{}\"", folder.display()))
+    };
+    let config = replica.configuration(dir, &staging.url, &store);
+    let coordinator = Coordinator::start(dir, &config)?;
+    let mut registries = vec![("staging", &staging)];
+    registries.extend(origin.iter().map(|origin| ("origin", origin)));
+    let watch = Watch::new(&coordinator, registries, &replica);
 
     let manifests = dir.join("manifests");
-    let first = coordinator.promote(&manifests)?;
-    row("first promotion: resolved and planned", first.planned, "");
-    row(
-        "first promotion: copied and published",
-        first.time - first.planned,
-        "",
-    );
-    watch.tell("first promotion", &first)?;
+    let cost = watch.promote("first promotion", &manifests, true)?;
+    let first = &cost.promoted;
+    row("  resolved and planned", first.planned, "");
+    row("  copied and published", first.time - first.planned, "");
     let count = |key: &str| first.done[key].as_u64().unwrap_or_default();
     // Shared objects make an entry present that comes after another.
     let names = count("copied") + count("present");
     let missing = lost.digest.to_string();
-    expect(&first, 1, |done| {
+    expect(first, 1, |done| {
         let are_all_its = first.amiss.iter().all(|told| told.contains(&missing));
         done["lost"] != 0 && done["failed"] == 0 && done["refused"] == 0 && are_all_its
     })?;
 
     layout.lose(&lost.repository, &lost.digest, false)?;
-    let second = coordinator.promote(&manifests)?;
-    watch.tell("the missing image, now there", &second)?;
-    expect(&second, 0, |done| done["copied"] != 0)?;
+    let second = watch.promote("the missing image, now there", &manifests, false)?;
+    expect(&second.promoted, 0, |done| done["copied"] != 0)?;
 
-    let idle = coordinator.promote(&manifests)?;
-    let asked = watch.tell("nothing to do", &idle)?;
-    expect(&idle, 0, |done| done["copied"] == 0)?;
+    let idle = watch.promote("nothing to do", &manifests, false)?;
+    expect(&idle.promoted, 0, |done| done["copied"] == 0)?;
     let verified = coordinator.verify_log()?;
     row("landfall log verify", verified.time, "");
-    if verified.code != Some(0) || asked > 0 {
+    if verified.code != Some(0) || idle.requests > 0 {
         return Err(format!(
-            "the log verified: {:?}; {asked} requests with nothing to do",
-            verified.code
+            "the log verified: {:?}; {} requests with nothing to do",
+            verified.code, idle.requests
         )
         .into());
     }
+    let rows = replica.images.len().max(1) as f64;
     println!(
-        "replica ratio={:.2} names={names} first_s={:.1} names_per_s={:.0} noop_s={:.2} noop_requests={asked} rss_mb={}",
-        first.time.as_secs_f64() / limit.as_secs_f64(),
+        "replica ratio={:.2} names={names} first_s={:.1} names_per_s={:.0} requests_per_row={:.2} coordinator_cpu_s_per_1000_rows={:.2} registry_cpu_s_per_1000_rows={:.2} registry_cpu_ratio={:.2} noop_s={:.2} noop_requests={} rss_mb={}",
+        first.time.as_secs_f64() / limit.time.as_secs_f64(),
         first.time.as_secs_f64(),
         names as f64 / first.time.as_secs_f64(),
-        idle.time.as_secs_f64(),
+        cost.requests as f64 / rows,
+        cost.coordinator * 1000.0 / rows,
+        cost.registries * 1000.0 / rows,
+        cost.registries / limit.registry.max(0.01),
+        idle.promoted.time.as_secs_f64(),
+        idle.requests,
         coordinator.peak_memory()? / 1_000_000
     );
     Ok(())
@@ -149,50 +186,19 @@ fn expect(
     .into())
 }
 
-/// What was used since the last look.
-struct Watch<'a> {
-    coordinator: &'a Coordinator,
-    registry: &'a Registry,
-    requests: usize,
-    processor: (f64, f64),
-}
-
-impl<'a> Watch<'a> {
-    fn new(coordinator: &'a Coordinator, registry: &'a Registry) -> Outcome<Self> {
-        Ok(Self {
-            coordinator,
-            registry,
-            requests: registry.requests()?,
-            processor: (
-                coordinator.processor_seconds()?,
-                registry.processor_seconds()?,
-            ),
-        })
-    }
-
-    /// Prints a line about a promotion; gives the requests that it made.
-    fn tell(&mut self, step: &str, promoted: &Promoted) -> Outcome<usize> {
-        let now = Self::new(self.coordinator, self.registry)?;
-        let requests = now.requests - self.requests;
-        let told = format!(
-            "{requests} requests; processor: coordinator {:.1} s, registry {:.1} s; peak {} MB; {}",
-            now.processor.0 - self.processor.0,
-            now.processor.1 - self.processor.1,
-            self.coordinator.peak_memory()? / 1_000_000,
-            promoted.done
-        );
-        row(step, promoted.time, &told);
-        *self = now;
-        Ok(requests)
-    }
-}
-
 fn row(step: &str, time: Duration, told: &str) {
     println!("{step:<44} {:>9.3} s  {told}", time.as_secs_f64());
 }
 
+/// What a plain download takes.
+struct Limit {
+    time: Duration,
+    /// Processor seconds of the registry.
+    registry: f64,
+}
+
 /// Gets everything once.
-fn download(registry: &Registry, replica: &Replica) -> Outcome<Duration> {
+fn download(registry: &Registry, replica: &Replica) -> Outcome<Limit> {
     let runtime = tokio::runtime::Runtime::new()?;
     let client = http_client()?;
     let mut urls = Vec::new();
@@ -207,6 +213,7 @@ fn download(registry: &Registry, replica: &Replica) -> Outcome<Duration> {
     let every = all.div_ceil(SAMPLE).max(1);
     let urls: Vec<String> = urls.into_iter().step_by(every).collect();
     let share = all as f64 / urls.len().max(1) as f64;
+    let before = registry.processor_seconds()?;
     let (result, time) = timed(|| {
         runtime.block_on(async {
             futures::stream::iter(urls)
@@ -222,5 +229,8 @@ fn download(registry: &Registry, replica: &Replica) -> Outcome<Duration> {
         })
     });
     result?;
-    Ok(time.mul_f64(share))
+    Ok(Limit {
+        time: time.mul_f64(share),
+        registry: (registry.processor_seconds()? - before) * share,
+    })
 }

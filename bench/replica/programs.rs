@@ -79,8 +79,13 @@ impl Coordinator {
         Ok(Self { process, grpc })
     }
 
-    /// `landfall promote DIR --confirm`, with the moments of its events.
-    pub(crate) fn promote(&self, dir: &Path) -> Outcome<Promoted> {
+    /// `landfall promote DIR --confirm`, with the moments of its events;
+    /// `at_plan` is called when the plan is there.
+    pub(crate) fn promote(
+        &self,
+        dir: &Path,
+        at_plan: impl FnOnce() -> Outcome<()>,
+    ) -> Outcome<Promoted> {
         let clock = SystemClock;
         let begun = clock.now();
         let mut command = landfall()?
@@ -91,11 +96,15 @@ impl Coordinator {
             .stderr(Stdio::inherit())
             .spawn()?;
         let (mut planned, mut done, mut amiss) = (Duration::ZERO, Value::Null, Vec::new());
+        let mut at_plan = Some(at_plan);
         let stdout = command.stdout.take().ok_or("no stdout")?;
         for line in BufReader::new(stdout).lines() {
             let event: Value = serde_json::from_str(&line?)?;
             match event["event"].as_str() {
-                Some("plan") => planned = clock.now().duration_since(begun),
+                Some("plan") => {
+                    planned = clock.now().duration_since(begun);
+                    at_plan.take().map_or(Ok(()), |at_plan| at_plan())?;
+                }
                 Some("entry")
                     if !matches!(event["outcome"].as_str(), Some("copied" | "present")) =>
                 {

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +15,7 @@ use landfall_catalog::Digest;
 use serde_json::json;
 
 use crate::Outcome;
+use crate::requests::Requests;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -150,6 +150,7 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts it on the layout in `dir`.
     pub(crate) fn start(dir: &Path) -> Outcome<Self> {
+        fs::create_dir_all(dir)?;
         let (config, log) = (dir.join("config.yml"), dir.join("access.log"));
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         fs::write(
@@ -185,14 +186,14 @@ impl Registry {
         crate::programs::processor_seconds(self.process.id())
     }
 
-    /// Requests so far, from its access log.
-    pub(crate) fn requests(&self) -> Outcome<usize> {
-        let log = BufReader::new(fs::File::open(&self.log)?);
-        let mut requests = 0;
-        for line in log.lines() {
-            requests += usize::from(line?.contains("/v2/"));
-        }
-        Ok(requests)
+    /// Bytes of its access log so far.
+    pub(crate) fn logged(&self) -> Outcome<u64> {
+        Ok(fs::metadata(&self.log)?.len())
+    }
+
+    /// What it was asked between two lengths of its access log.
+    pub(crate) fn requests(&self, from: u64, to: u64) -> Outcome<Requests> {
+        Requests::read(&self.log, from, to)
     }
 }
 

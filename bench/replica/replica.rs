@@ -98,8 +98,9 @@ impl Replica {
         Ok(())
     }
 
-    /// `coordinator.toml`.
-    pub(crate) fn configuration(&self, dir: &Path, registry: &str) -> String {
+    /// `coordinator.toml`, with staging in a registry and `origin` the keys of
+    /// its table.
+    pub(crate) fn configuration(&self, dir: &Path, registry: &str, origin: &str) -> String {
         let dir = dir.display();
         let mut toml = format!(
             r#"name = "replica.example"
@@ -107,7 +108,7 @@ data_dir = "{dir}/coordinator"
 public_url = "http://127.0.0.1:7680"
 listen = {{ grpc = "127.0.0.1:0", http = "127.0.0.1:0" }}
 [origin]
-store = "file://{dir}/origin"
+{origin}
 [[production]]
 registries = ["us-central1-docker.pkg.dev/k8s-artifacts-prod/images", "host-0.pkg.dev/k8s-artifacts-prod/images"]
 "#
