@@ -17,12 +17,14 @@
 )]
 
 mod answers;
+mod asked;
 mod formats;
 mod mutate;
 mod peers;
 mod promotion;
 mod serving;
 mod settings;
+mod staging;
 mod web;
 mod wire;
 
@@ -90,6 +92,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     targets.extend(serving::targets()?);
     targets.extend(wire::targets()?);
     targets.extend(peers::targets());
+    targets.extend(staging::targets()?);
+    targets.extend(asked::targets());
     targets.extend(settings::targets()?);
     targets.push(answers::target()?);
     targets.retain(|target| only.is_none_or(|only| only == target.name));

@@ -118,7 +118,7 @@ fn report() -> Vec<u8> {
 }
 
 /// Messages with their lengths, one after the other; what is left over is left.
-fn messages<M: Message + Default>(mut input: &[u8]) -> Vec<M> {
+pub(crate) fn messages<M: Message + Default>(mut input: &[u8]) -> Vec<M> {
     let mut all = Vec::new();
     while let (false, Ok(message)) = (input.is_empty(), M::decode_length_delimited(&mut input)) {
         all.push(message);

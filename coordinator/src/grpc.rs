@@ -17,8 +17,8 @@ mod promotion;
 mod routing;
 mod telling;
 mod tokens;
-mod trace;
-mod upload;
+pub(crate) mod trace;
+pub(crate) mod upload;
 mod withdraw;
 
 use std::sync::Arc;

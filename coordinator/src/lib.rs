@@ -37,6 +37,8 @@ mod fleet;
 mod grpc;
 mod keys;
 mod metrics;
+#[doc(hidden)]
+pub mod outside;
 mod principal;
 mod promote;
 mod publish;

@@ -249,7 +249,7 @@ impl Gate {
 }
 
 /// The token of `Bearer <token>` (RFC 6750 section 2.1).
-fn bearer(authorization: &str) -> Option<&str> {
+pub(crate) fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

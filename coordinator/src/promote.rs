@@ -15,7 +15,7 @@ pub(crate) mod bounds;
 pub(crate) mod brake;
 mod channel;
 pub(crate) mod compose;
-mod cosign;
+pub(crate) mod cosign;
 pub(crate) mod execute;
 mod facts;
 pub(crate) mod follow;

@@ -272,7 +272,7 @@ impl Tokens {
 
     /// Id, name and roles of a token that is presented, if it is valid now.
     pub(crate) fn find(&self, presented: &str) -> Option<Bearer> {
-        let (id, secret) = presented.strip_prefix("lft_")?.split_once('_')?;
+        let (id, secret) = halves(presented)?;
         let row = self.read(|held| held.get(id).cloned())?;
         let is_valid = is_same(&Digest::of(secret.as_bytes()), &row.secret_hash)
             && row.revoked.is_none()
@@ -294,6 +294,11 @@ impl Tokens {
     fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, TokenRow>) -> T) {
         change(&mut self.held.write().unwrap_or_else(PoisonError::into_inner));
     }
+}
+
+/// The public and the secret half of a token.
+pub(crate) fn halves(presented: &str) -> Option<(&str, &str)> {
+    presented.strip_prefix("lft_")?.split_once('_')
 }
 
 /// Compares in a time that does not depend on where the two differ.

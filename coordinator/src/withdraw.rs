@@ -25,7 +25,7 @@ use crate::promote::compose::Composed;
 use crate::publish::{After, Author, Draft, Ledger, OperationRow, PublishError};
 use crate::state::operations::{self as rows, Decision};
 use crate::state::{State, StateError, projects};
-use choice::Choice;
+pub(crate) use choice::Choice;
 pub(crate) use decide::{Change, Others, Parents, Terms, shown};
 use decide::{coming_back, gone_with, still_withdrawn};
 pub(crate) use sight::Troubles;

@@ -6,10 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use landfall_promotion::{
-    Change,
-    layout::{self, MAX_FILE_BYTES},
-};
+use landfall_promotion::{Change, layout::MAX_FILE_BYTES, manifests_in};
 use landfall_runtime::bounded;
 
 use crate::failure::Failure;
@@ -111,11 +108,8 @@ impl Git<'_> {
         untracked.extend(["-z", "--", "."]);
         let mut paths = Vec::new();
         for arguments in [&differing[..], &untracked] {
-            let list = self.run(arguments, MAX_LIST)?;
-            let names = list.split(|byte| *byte == 0);
-            paths.extend(names.map(|name| String::from_utf8_lossy(name).into_owned()));
+            paths.extend(manifests_in(&self.run(arguments, MAX_LIST)?));
         }
-        paths.retain(|path| layout::wanted(path).is_some());
         Ok(paths)
     }
 

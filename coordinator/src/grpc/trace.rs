@@ -13,7 +13,7 @@ pub(super) fn parent_of<T>(request: &Request<T>) -> String {
         .unwrap_or_default()
 }
 
-fn is_trace_parent(value: &str) -> bool {
+pub(crate) fn is_trace_parent(value: &str) -> bool {
     let is_hex = |part: &str, length: usize| {
         part.len() == length
             && part

@@ -19,7 +19,7 @@ const MAX_PATH_BYTES: usize = 1024;
 
 /// Why an upload is not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UploadError {
+pub(crate) enum UploadError {
     /// The first message has to be the options.
     #[error("the options come first, once")]
     OptionsFirst,
@@ -82,7 +82,8 @@ pub(super) async fn receive(
         .map_err(|error| landfall_proto::status::to_status(&error))
 }
 
-struct Upload {
+/// What has arrived so far.
+pub(crate) struct Upload {
     max_files: usize,
     max_bytes: usize,
     bytes: usize,
@@ -94,7 +95,7 @@ struct Upload {
 }
 
 impl Upload {
-    const fn new(max_files: usize, max_bytes: usize) -> Self {
+    pub(crate) const fn new(max_files: usize, max_bytes: usize) -> Self {
         Self {
             max_files,
             max_bytes,
@@ -107,7 +108,7 @@ impl Upload {
         }
     }
 
-    fn take(&mut self, message: PlanRequest) -> Result<(), UploadError> {
+    pub(crate) fn take(&mut self, message: PlanRequest) -> Result<(), UploadError> {
         match message.kind.ok_or(UploadError::Empty)? {
             Kind::Options(options) => {
                 if self.options.is_some() {
@@ -188,7 +189,7 @@ impl Upload {
         }
     }
 
-    fn finish(mut self) -> Result<(PlanOptions, Tree), UploadError> {
+    pub(crate) fn finish(mut self) -> Result<(PlanOptions, Tree), UploadError> {
         self.close()?;
         let options = self.options.ok_or(UploadError::OptionsFirst)?;
         let tree = Tree {

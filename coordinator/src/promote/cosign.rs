@@ -33,7 +33,7 @@ const SBOMS: [&str; 8] = [
 
 /// Whether `document`, which has the tag `sha256-<hex of subject>.<suffix>`, is
 /// what cosign keeps under that tag; if not, why not.
-pub(super) fn check(suffix: &str, subject: &Digest, document: &Document) -> Result<(), String> {
+pub(crate) fn check(suffix: &str, subject: &Digest, document: &Document) -> Result<(), String> {
     let layer_types: &[&str] = match suffix {
         "sig" => &SIGNATURES,
         "att" => &ATTESTATIONS,

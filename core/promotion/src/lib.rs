@@ -54,4 +54,4 @@ pub use production::{
 };
 pub use project::{FileEntry, ImageEntry, Kind, Project};
 pub use resolved::{EntryState, Removal, ResolvedEntry, ResolvedPlan};
-pub use separation::{Change, missing_owners, separation};
+pub use separation::{Change, manifests_in, missing_owners, separation};

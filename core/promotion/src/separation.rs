@@ -6,7 +6,7 @@
 //! carry a change of that along.
 
 use crate::finding::{Finding, Position, Reporter, Source, Spot, finding};
-use crate::manifest::layout::{FileRole, place, single};
+use crate::manifest::layout::{FileRole, place, single, wanted};
 use crate::manifest::yaml::{Value, read};
 use crate::parse::{Tree, groups, owner};
 use crate::project::Kind;
@@ -64,6 +64,16 @@ pub fn separation(changes: &[Change]) -> Option<Finding> {
     let about: Vec<&str> = sensitive.iter().chain(&delegated).copied().collect();
     let rule = &rules::MIXED_HALVES;
     Some(finding(rule, &at, "", message, String::new(), &about))
+}
+
+/// The manifests in a list of relative paths that each end with a NUL, as git
+/// prints them for `-z`.
+#[must_use]
+pub fn manifests_in(list: &[u8]) -> Vec<String> {
+    list.split(|byte| *byte == 0)
+        .map(|path| String::from_utf8_lossy(path).into_owned())
+        .filter(|path| wanted(path).is_some())
+        .collect()
 }
 
 fn named(paths: &[&str]) -> String {

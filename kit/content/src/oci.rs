@@ -17,7 +17,10 @@ pub use document::{
     DOCKER_LIST, DOCKER_MANIFEST, Document, DocumentError, DocumentKind, INDEX, MANIFEST,
     MAX_CHILDREN, MAX_DOCUMENT_BYTES, is_manifest,
 };
-pub(crate) use registry::{Bearer, Session, arrived, granted, next_page};
+pub(crate) use platform::platform_in;
+pub(crate) use registry::{
+    Bearer, Session, arrived, complaint, granted, login, next_page, referrers_of, tags_of,
+};
 pub use registry::{
     Credentials, CredentialsError, RawManifest, Registry, RegistryAuth, RegistryError,
     RepositoryReader,

@@ -2,11 +2,11 @@
 //! behind the clients and stores, and nothing here is needed to use those.
 
 use http::{HeaderMap, HeaderValue, StatusCode};
-use landfall_catalog::{Digest, Name};
+use landfall_catalog::{Digest, Name, Tag};
 use url::Url;
 
-use crate::oci::{self, Bearer};
-use crate::source;
+use crate::oci::{self, Bearer, Descriptor};
+use crate::source::{self, SourceError};
 use crate::store::Index;
 
 /// Realm and service of a registry's challenge.
@@ -37,6 +37,54 @@ pub fn content_range(value: &HeaderValue) -> Option<(u64, Option<u64>)> {
 #[must_use]
 pub fn next_page(page: &Url, headers: &HeaderMap) -> Option<Url> {
     oci::next_page(page, headers)
+}
+
+/// The tags of one answer.
+///
+/// # Errors
+/// Whatever makes it no list of tags.
+pub fn tags(answer: &[u8]) -> Result<Vec<Tag>, SourceError> {
+    oci::tags_of(answer)
+}
+
+/// The referrers of one answer.
+///
+/// # Errors
+/// Whatever makes it no list of referrers.
+pub fn referrers(answer: &[u8]) -> Result<Vec<Descriptor>, SourceError> {
+    oci::referrers_of(answer)
+}
+
+/// The code of a registry's complaint, if it can be shown.
+#[must_use]
+pub fn complaint(answer: &[u8]) -> Option<String> {
+    oci::complaint(answer)
+}
+
+/// The platform that an index gives a document, as it is shown.
+#[must_use]
+pub fn platform(index: &[u8], digest: &Digest) -> Option<String> {
+    oci::platform_in(index, digest)
+}
+
+/// What a file of credentials makes a client tell the registry at `home`.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn login(
+    file: &[u8],
+    home: &Url,
+    repository: &str,
+) -> Result<Option<HeaderValue>, &'static str> {
+    oci::login(file, home, repository)
+}
+
+/// Where an answer redirects to.
+///
+/// # Errors
+/// To nowhere, or to what is less secure.
+pub fn redirect(url: &Url, headers: &HeaderMap) -> Result<Url, SourceError> {
+    source::next_hop(url, headers)
 }
 
 /// Bytes of an upload that have arrived, from its `Range`.

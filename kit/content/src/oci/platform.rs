@@ -33,22 +33,25 @@ impl Closure {
     /// `linux/arm64/v8`. For people: short, and of visible characters only.
     #[must_use]
     pub fn platform(&self, digest: &Digest) -> Option<String> {
-        let children = self
-            .documents
-            .values()
-            .filter_map(|bytes| serde_json::from_slice::<Index>(bytes).ok())
-            .flat_map(|index| index.manifests);
-        let Platform {
-            os,
-            architecture,
-            variant,
-        } = children
-            .filter(|child| child.digest == *digest)
-            .find_map(|child| child.platform)?;
-        let parts: Vec<_> = [os, architecture, variant].into_iter().flatten().collect();
-        let visible = |c: &char| c.is_ascii_graphic();
-        let text = parts.join("/");
-        let text: String = text.chars().filter(visible).take(MAX_TEXT).collect();
-        (!text.is_empty()).then_some(text)
+        let mut documents = self.documents.values();
+        documents.find_map(|index| platform_in(index, digest))
     }
+}
+
+/// The platform of a document, as this index names it.
+pub(crate) fn platform_in(index: &[u8], digest: &Digest) -> Option<String> {
+    let index: Index = serde_json::from_slice(index).ok()?;
+    let mut children = index.manifests.into_iter();
+    let Platform {
+        os,
+        architecture,
+        variant,
+    } = children
+        .find(|child| child.digest == *digest && child.platform.is_some())?
+        .platform?;
+    let parts: Vec<_> = [os, architecture, variant].into_iter().flatten().collect();
+    let visible = |c: &char| c.is_ascii_graphic();
+    let text = parts.join("/");
+    let text: String = text.chars().filter(visible).take(MAX_TEXT).collect();
+    (!text.is_empty()).then_some(text)
 }

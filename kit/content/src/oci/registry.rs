@@ -30,9 +30,12 @@ pub use auth::RegistryAuth;
 use auth::Tokens;
 pub(crate) use auth::{Bearer, granted};
 use call::Call;
+pub(crate) use call::complaint;
+pub(crate) use credentials::login;
 pub use credentials::{Credentials, CredentialsError};
 pub(crate) use push::{Session, arrived};
 use source::RegistrySource;
+pub(crate) use tags::tags_of;
 
 /// [`MAX_DOCUMENT_BYTES`] for buffers.
 const MAX_DOCUMENT: usize = 4 << 20;
@@ -306,12 +309,7 @@ impl Registry {
             };
             next = next_page(&url, response.headers());
             let bytes = self.read(response, &by).await?;
-            let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
-                SourceError::broken("sent no list of referrers")
-                    .caused_by(error)
-                    .from(&by)
-            })?;
-            found.extend(page.manifests);
+            found.extend(referrers_of(&bytes).map_err(|error| error.from(&by))?);
             if found.len() > MAX_REFERRERS {
                 break;
             }
@@ -448,10 +446,15 @@ impl Registry {
     }
 }
 
-/// A list of referrers, of which only the descriptors matter.
-#[derive(Deserialize)]
-struct Page {
-    manifests: Vec<Descriptor>,
+/// The referrers of one answer, of which only the descriptors matter.
+pub(crate) fn referrers_of(answer: &[u8]) -> Result<Vec<Descriptor>, SourceError> {
+    #[derive(Deserialize)]
+    struct Page {
+        manifests: Vec<Descriptor>,
+    }
+    let page: Page = serde_json::from_slice(answer)
+        .map_err(|error| SourceError::broken("sent no list of referrers").caused_by(error))?;
+    Ok(page.manifests)
 }
 
 /// One repository of a registry.

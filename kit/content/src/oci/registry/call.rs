@@ -116,6 +116,11 @@ impl Registry {
 /// The code of a registry's first complaint (OCI distribution specification,
 /// "Error Codes").
 async fn reason(clients: &Clients, response: reqwest::Response) -> Option<String> {
+    let bytes = clients.read(response, MAX_REASON, "a reason").await.ok()?;
+    complaint(&bytes)
+}
+
+pub(crate) fn complaint(bytes: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Answer {
         errors: Vec<Complaint>,
@@ -124,8 +129,7 @@ async fn reason(clients: &Clients, response: reqwest::Response) -> Option<String
     struct Complaint {
         code: String,
     }
-    let bytes = clients.read(response, MAX_REASON, "a reason").await.ok()?;
-    let answer: Answer = serde_json::from_slice(&bytes).ok()?;
+    let answer: Answer = serde_json::from_slice(bytes).ok()?;
     let code = answer.errors.into_iter().next()?.code;
     let plain = code.len() <= MAX_CODE && code.bytes().all(|byte| byte.is_ascii_graphic());
     plain.then_some(code)

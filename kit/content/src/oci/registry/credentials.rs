@@ -2,7 +2,7 @@
 //! also Docker's `config.json`. Read anew whenever a registry asks, so that a
 //! login takes effect without a restart.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(super) enum Login {
 #[derive(Deserialize)]
 struct File {
     #[serde(default)]
-    auths: HashMap<String, Entry>,
+    auths: BTreeMap<String, Entry>,
     #[serde(default, rename = "credHelpers")]
     helpers: HashMap<String, String>,
     #[serde(default, rename = "credsStore")]
@@ -127,25 +127,14 @@ impl Credentials {
             let Some(file) = read(path).await? else {
                 continue;
             };
-            let auths: HashMap<_, _> = file
-                .auths
-                .iter()
-                .map(|(key, entry)| (normal(key), entry))
-                .collect();
-            let entry = keys.iter().find_map(|key| auths.get(key.as_str()));
-            match entry.map(|entry| entry.basic()) {
-                Some(Ok(Some(basic))) => return Ok(Login::Basic(basic, path.clone())),
-                Some(Err(why)) => {
-                    return Err(CredentialsError {
-                        file: path.clone(),
-                        why,
-                    });
-                }
-                None | Some(Ok(None)) => {}
-            }
-            let is_helped = keys.iter().any(|key| file.helpers.contains_key(key));
-            if is_helped || (entry.is_some() && !file.store.is_empty()) {
-                return Ok(Login::Helper(path.clone()));
+            let said = file.says(&keys).map_err(|why| CredentialsError {
+                file: path.clone(),
+                why,
+            })?;
+            match said {
+                Said::Basic(basic) => return Ok(Login::Basic(basic, path.clone())),
+                Said::Helper => return Ok(Login::Helper(path.clone())),
+                Said::Nothing => {}
             }
         }
         Ok(Login::None)
@@ -170,6 +159,55 @@ impl Credentials {
             .collect();
         files.join(", ")
     }
+}
+
+/// What one file says of a registry.
+enum Said {
+    Basic(HeaderValue),
+    Helper,
+    Nothing,
+}
+
+impl File {
+    /// What it says of the first of these keys that it has.
+    fn says(&self, keys: &[String]) -> Result<Said, &'static str> {
+        let entries = self.auths.iter();
+        let auths: HashMap<_, _> = entries.map(|(key, entry)| (normal(key), entry)).collect();
+        let entry = keys.iter().find_map(|key| auths.get(key.as_str()));
+        if let Some(basic) = entry.map(|entry| entry.basic()).transpose()?.flatten() {
+            return Ok(Said::Basic(basic));
+        }
+        let is_helped = keys.iter().any(|key| self.helpers.contains_key(key));
+        Ok(
+            if is_helped || (entry.is_some() && !self.store.is_empty()) {
+                Said::Helper
+            } else {
+                Said::Nothing
+            },
+        )
+    }
+}
+
+/// The `Authorization` header that a file of credentials gives for a repository.
+///
+/// # Errors
+///
+/// What is wrong with the file.
+pub(crate) fn login(
+    file: &[u8],
+    home: &Url,
+    repository: &str,
+) -> Result<Option<HeaderValue>, &'static str> {
+    let said = decode(file)?.says(&keys(home, repository))?;
+    Ok(match said {
+        Said::Basic(basic) => Some(basic),
+        Said::Helper | Said::Nothing => None,
+    })
+}
+
+/// What serde says could quote the secret.
+fn decode(file: &[u8]) -> Result<File, &'static str> {
+    serde_json::from_slice(file).map_err(|_| "is no file of credentials")
 }
 
 impl Entry {
@@ -208,10 +246,7 @@ async fn read(path: &PathBuf) -> Result<Option<File>, CredentialsError> {
         Err(error) => Err(error),
     };
     match bytes {
-        // What serde says could quote the secret.
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|_| failed("is no file of credentials")),
+        Ok(bytes) => decode(&bytes).map(Some).map_err(failed),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(_) => Err(failed("cannot be read")),
     }

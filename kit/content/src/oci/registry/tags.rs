@@ -16,10 +16,16 @@ const MAX_PAGES: usize = 1_000;
 /// Tags that are read of one repository.
 const MAX_TAGS: usize = 200_000;
 
-/// `"tags": null` is what some send for none.
-#[derive(Deserialize)]
-struct Page {
-    tags: Option<Vec<String>>,
+/// The tags of one answer. `"tags": null` is what some send for none.
+pub(crate) fn tags_of(answer: &[u8]) -> Result<Vec<Tag>, SourceError> {
+    #[derive(Deserialize)]
+    struct Page {
+        tags: Option<Vec<String>>,
+    }
+    let page: Page = serde_json::from_slice(answer)
+        .map_err(|error| SourceError::broken("sent no list of tags").caused_by(error))?;
+    let tags = page.tags.unwrap_or_default();
+    tags.iter().map(|text| tag(text)).collect()
 }
 
 impl Registry {
@@ -56,14 +62,7 @@ impl Registry {
                 .read(response, MAX_PAGE_BYTES, "a list of tags")
                 .await;
             let bytes = read.map_err(|error| error.from(&by))?;
-            let page: Page = serde_json::from_slice(&bytes).map_err(|error| {
-                SourceError::broken("sent no list of tags")
-                    .caused_by(error)
-                    .from(&by)
-            })?;
-            for text in page.tags.unwrap_or_default() {
-                tags.push(tag(&text).map_err(|error| error.from(&by))?);
-            }
+            tags.extend(tags_of(&bytes).map_err(|error| error.from(&by))?);
             if tags.len() > MAX_TAGS {
                 break;
             }
