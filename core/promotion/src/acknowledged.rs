@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use landfall_catalog::Digest;
 use serde::Deserialize;
 
+use crate::excerpt::of_line;
 use crate::finding::{Finding, Position, finding};
 use crate::rules;
 
@@ -122,7 +123,8 @@ fn locate(file: &str, text: &str, hash: &str) -> (Position, String) {
         line: number,
         column: u32::try_from(characters).unwrap_or(u32::MAX - 1) + 1,
     };
-    (at, crate::finding::excerpt_of(line))
+    let excerpt = of_line(line, at.column);
+    (at, excerpt)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::hash::Hash;
 
 use landfall_catalog::{Digest, Repository, Tag};
 
-use crate::finding::{Position, Reporter, Source, Spot, quoted};
+use crate::finding::{Position, Reporter, Source, Spot};
+use crate::plain::quoted;
 use crate::project::{FileEntry, ImageEntry};
 use crate::rules::{self, Rule};
 

@@ -28,12 +28,14 @@ mod acknowledged;
 mod asked;
 mod canonical;
 mod conflict;
+mod excerpt;
 mod finding;
 pub mod generate;
 mod manifest;
 mod mutable;
 mod outcome;
 mod parse;
+mod plain;
 mod plan;
 mod production;
 mod project;
@@ -43,11 +45,12 @@ mod separation;
 
 pub use acknowledged::{ACKNOWLEDGED_FILE, Acknowledgement, Acknowledgements};
 pub use asked::{Asked, SourceRef};
-pub use finding::{Finding, MAX_FINDINGS_PER_FILE, Position, Severity, plain, with_excerpts};
+pub use finding::{Finding, MAX_FINDINGS_PER_FILE, Position, Severity, with_excerpts};
 pub use manifest::layout;
 pub use mutable::{MutableNames, cosign_subject, is_referrers_tag};
 pub use outcome::{Outcome, Tally};
 pub use parse::{Figures, Parsed, SourceFile, Tree, Unreadable, parse};
+pub use plain::plain;
 pub use plan::{Neighbour, Plan, PlanOptions, plan};
 pub use production::{
     MAX_PUBLIC_PREFIXES, ProductionRule, PublicPlace, public_place, public_prefixes,

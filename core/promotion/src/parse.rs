@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::conflict;
-use crate::finding::{Finding, Reporter, Source, Spot, quoted};
+use crate::finding::{Finding, Reporter, Source, Spot};
 use crate::manifest::files::{Files, read_files, read_filestores};
 use crate::manifest::half::Half;
 use crate::manifest::images::{Images, read_images, read_registries, read_single};
 use crate::manifest::layout::{FileRole, place, project_below, single, wanted};
+use crate::plain::quoted;
 use crate::project::{Kind, Project};
 use crate::rules::{self, Rule};
 

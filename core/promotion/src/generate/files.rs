@@ -6,10 +6,11 @@ use landfall_catalog::Digest;
 
 use super::edit::{Edit, document, misread, scalar, style, wrong};
 use super::{MergeError, Merged};
-use crate::finding::{Reporter, Source, quoted};
+use crate::finding::{Reporter, Source};
 use crate::manifest::files::{Files, read_files};
 use crate::manifest::yaml::{Node, Value};
 use crate::parse::Figures;
+use crate::plain::quoted;
 
 /// Puts files (path below the project's stores, SHA-256) into a list of files;
 /// `existing` is empty for a new one.

@@ -6,8 +6,9 @@ use super::half::{Fields, Half, HalfFormat, Unknown, document, read_half, wrong_
 use super::images::why_no_hex;
 use super::yaml::{Node, Value};
 use crate::canonical::Canonical;
-use crate::finding::{Reporter, Source, Spot, quoted};
+use crate::finding::{Reporter, Source, Spot};
 use crate::parse::Figures;
+use crate::plain::quoted;
 use crate::project::FileEntry;
 use crate::rules::{self, Rule};
 

@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 
 use super::yaml::{Node, SyntaxError, Value, read};
-use crate::finding::{Reporter, Source, Spot, quoted};
+use crate::excerpt::tab_from;
+use crate::finding::{Reporter, Source, Spot};
 use crate::manifest::layout::MAX_FILE_BYTES;
+use crate::plain::quoted;
 use crate::rules::{self, Rule};
 
 /// Reads the document of a manifest, or reports why it can't be read.
@@ -29,6 +31,8 @@ pub(crate) fn document<'a>(source: &Source<'a>, reporter: &mut Reporter) -> Opti
         Err(SyntaxError { spot, message }) => {
             let about = [&*source.content()];
             let is_tab = message.contains("tab");
+            let tab = tab_from(source.text, spot).filter(|_| is_tab);
+            let spot = tab.unwrap_or(spot);
             let finding = reporter.report(source, spot, &rules::YAML_SYNTAX, message, &about);
             if let (true, Some(finding)) = (is_tab, finding) {
                 "indent with spaces: YAML takes no tabs there".clone_into(&mut finding.help);

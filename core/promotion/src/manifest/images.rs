@@ -9,9 +9,10 @@ use super::half::{
 };
 use super::yaml::{Node, Value};
 use crate::canonical::Canonical;
-use crate::finding::{Reporter, Source, Spot, few, quoted};
+use crate::finding::{Reporter, Source, Spot};
 use crate::mutable::is_referrers_tag;
 use crate::parse::Figures;
+use crate::plain::{few, quoted};
 use crate::project::ImageEntry;
 use crate::rules::{self, Rule};
 

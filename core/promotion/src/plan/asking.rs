@@ -6,9 +6,10 @@ use landfall_catalog::{FilePath, Name, Repository};
 
 use super::owners::Owners;
 use crate::asked::{Asked, SourceRef};
-use crate::finding::{Finding, Position, finding, quoted};
+use crate::finding::{Finding, Position, finding};
 use crate::mutable::MutableNames;
 use crate::parse::{Parsed, owner};
+use crate::plain::quoted;
 use crate::production::{MAX_PUBLIC_PREFIXES, ProductionRule, join, public_place, published};
 use crate::project::{FileEntry, ImageEntry, Kind, Project};
 use crate::rules::{self, Rule};

@@ -6,8 +6,9 @@ use landfall_catalog::{Catalog, Digest, FilePath, Name};
 
 use super::{Plan, PlanOptions};
 use crate::asked::Asked;
-use crate::finding::{Finding, finding, quoted};
+use crate::finding::{Finding, finding};
 use crate::parse::owner;
+use crate::plain::quoted;
 use crate::project::Kind;
 use crate::rules::{self, Rule};
 

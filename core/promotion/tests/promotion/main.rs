@@ -6,6 +6,7 @@
     reason = "helpers of tests, outside of #[test] functions"
 )]
 
+mod every_rule;
 mod look_alike;
 mod malformed;
 mod planning;
