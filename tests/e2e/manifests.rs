@@ -376,7 +376,40 @@ fn findings_are_written_for_code_review_with_paths_from_the_top_of_the_checkout(
         .lines()
         .nth(usize::try_from(line).unwrap() - 1)
         .unwrap();
-    assert_eq!(location["region"]["snippet"]["text"], line);
+    assert!(line.contains("23eb4b17"), "{line}");
+}
+
+#[test]
+fn an_acknowledgement_of_nothing_is_where_its_file_is_in_the_checkout() {
+    let checkout = TempDir::new().unwrap();
+    let top = checkout.path();
+    let manifests = Manifests::new(&top.join("k8s.io"));
+    git(top, &["init", "-q"]);
+    let hash = landfall_catalog::Digest::of(b"gone");
+    let known = format!(
+        "[[acknowledged]]\nhash = \"{hash}\"\nrule = \"bad-tag\"\nwhy = \"old\"\nwho = \"me\"\n"
+    );
+    let beside = manifests.dir.join(".landfall-acknowledged.toml");
+    let elsewhere = top.join("known.toml");
+    for (file, uri) in [
+        (&beside, "k8s.io/.landfall-acknowledged.toml"),
+        (&elsewhere, "known.toml"),
+    ] {
+        fs::write(file, &known).unwrap();
+        let sarif = top.join("out.sarif");
+        let arguments = ["validate", "--acknowledged", file.to_str().unwrap()];
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--sarif", sarif.to_str().unwrap()]);
+        json(&arguments, &manifests.dir);
+        let log: Value = serde_json::from_slice(&fs::read(&sarif).unwrap()).unwrap();
+        let results = log["runs"][0]["results"].as_array().unwrap();
+        let stale = results
+            .iter()
+            .find(|result| result["ruleId"] == "stale-acknowledgement")
+            .unwrap();
+        let location = &stale["locations"][0]["physicalLocation"];
+        assert_eq!(location["artifactLocation"]["uri"], uri);
+    }
 }
 
 #[test]

@@ -2,25 +2,28 @@
 
 use std::path::Path;
 
-use landfall_promotion::{Figures, Finding, Severity};
+use landfall_promotion::{Figures, Finding, Severity, rules};
 use serde_json::json;
 
 use super::{change, findings::Known, manifests};
 use crate::{
     args::ValidateArgs,
     failure::{Failure, Verdict},
-    output::{self, sarif},
+    output::{
+        self,
+        sarif::{self, Judged},
+    },
 };
 
 pub(crate) fn run(args: ValidateArgs) -> Result<Verdict, Failure> {
     let known = Known::read(args.known.acknowledged.as_deref(), &args.dir)?;
     let tree = manifests::read(&args.dir)?;
-    let rules = manifests::production_rules(args.config.as_deref())?;
+    let production = manifests::production_rules(args.config.as_deref())?;
     let parsed = landfall_promotion::parse(&tree);
     // What only shows across projects or destinations is found by planning.
     let plan = landfall_promotion::plan(
         &parsed,
-        &rules,
+        &production,
         &landfall_catalog::Catalog::default(),
         &landfall_promotion::PlanOptions::default(),
     );
@@ -69,6 +72,20 @@ fn about_the_change(args: &ValidateArgs) -> Result<Option<Finding>, Failure> {
     Ok(landfall_promotion::separation(&changes))
 }
 
+/// A file's path from the top of its checkout; its name, if it is in none.
+fn in_checkout(file: &Path) -> String {
+    let above = change::path_in_checkout(folder_of(file)).unwrap_or_default();
+    let name = file.file_name().unwrap_or_default();
+    format!("{above}{}", name.display())
+}
+
+fn folder_of(file: &Path) -> &Path {
+    let above = file.parent();
+    above
+        .filter(|above| !above.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
 /// What was found, and how it is judged.
 struct Report<'a> {
     stats: &'a Figures,
@@ -114,20 +131,18 @@ impl Report<'_> {
     }
 
     fn sarif(&self, file: &Path, dir: &Path) -> Result<(), Failure> {
-        let folder = if dir.is_file() {
-            dir.parent()
-        } else {
-            Some(dir)
-        };
-        let folder = folder
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let folder = if dir.is_file() { folder_of(dir) } else { dir };
         let prefix = change::path_in_checkout(folder).unwrap_or_default();
-        let judged = self.findings.iter().map(|finding| {
-            let known = self.known.of(finding.rule, &finding.content_hash);
-            (finding, known)
+        let judged = self.findings.iter().map(|finding| Judged {
+            finding,
+            acknowledged: self.known.of(finding.rule, &finding.content_hash),
+            path: if finding.rule == rules::STALE_ACKNOWLEDGEMENT.id {
+                in_checkout(Path::new(&finding.file))
+            } else {
+                format!("{prefix}{}", finding.file)
+            },
         });
-        let log = sarif::log(judged, &prefix).to_string();
+        let log = sarif::log(judged).to_string();
         std::fs::write(file, log)
             .map_err(|error| Failure::failed(&format!("cannot write {}", file.display()), &error))
     }

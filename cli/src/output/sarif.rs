@@ -15,21 +15,30 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// A log of one run. `prefix` is put before the path of each finding: viewers
-/// take paths as relative to the top of the checkout.
-pub(crate) fn log<'a>(
-    findings: impl Iterator<Item = (&'a Finding, Option<&'a Acknowledgement>)>,
-    prefix: &str,
-) -> Value {
+/// A finding, and what a log says of it besides.
+pub(crate) struct Judged<'a> {
+    pub(crate) finding: &'a Finding,
+    pub(crate) acknowledged: Option<&'a Acknowledgement>,
+    /// From the top of the checkout: viewers take paths as relative to that.
+    pub(crate) path: String,
+}
+
+/// A log of one run, with what GitHub's code scanning asks of one besides
+/// (docs.github.com, "SARIF support for code scanning").
+pub(crate) fn log<'a>(findings: impl Iterator<Item = Judged<'a>>) -> Value {
     let mut index = BTreeMap::new();
     let mut used = Vec::new();
+    let mut times = BTreeMap::new();
     let mut results = Vec::new();
-    for (finding, acknowledged) in findings {
+    for judged in findings {
+        let finding = judged.finding;
         let rule = *index.entry(finding.rule).or_insert_with(|| {
             used.push(rule(finding));
             used.len() - 1
         });
-        results.push(result(finding, acknowledged, rule, prefix));
+        let time = times.entry(finding.content_hash).or_insert(0_usize);
+        *time += 1;
+        results.push(result(&judged, rule, *time));
     }
     json!({
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
@@ -50,10 +59,12 @@ fn rule(finding: &Finding) -> Value {
     // Rules of other stages than validation bring only what the finding has.
     let rule = rules::ALL.iter().find(|rule| rule.id == finding.rule);
     let severity = rule.map_or(finding.severity, |rule| rule.severity);
+    let described = rule.map_or(&*finding.help, |rule| rule.help);
     json!({
         "id": finding.rule,
         "shortDescription": {"text": finding.rule.replace('-', " ")},
-        "help": {"text": finding.help},
+        "fullDescription": {"text": described},
+        "help": {"text": described},
         "defaultConfiguration": {"level": level(severity)},
     })
 }
@@ -67,17 +78,17 @@ const fn level(severity: Severity) -> &'static str {
     }
 }
 
-fn result(
-    finding: &Finding,
-    acknowledged: Option<&Acknowledgement>,
-    rule: usize,
-    prefix: &str,
-) -> Value {
-    let path = format!("{prefix}{}", finding.file);
-    let mut region = json!({"startLine": finding.line, "startColumn": finding.column});
-    if !finding.excerpt.is_empty() {
-        region["snippet"] = json!({"text": finding.excerpt});
-    }
+/// `time` is how often this fault has come until now, for results have to differ.
+fn result(judged: &Judged<'_>, rule: usize, time: usize) -> Value {
+    let finding = judged.finding;
+    let hash = finding.content_hash.to_hex();
+    // A place is one character; where it ends is not known.
+    let region = json!({
+        "startLine": finding.line,
+        "startColumn": finding.column,
+        "endLine": finding.line,
+        "endColumn": finding.column.saturating_add(1),
+    });
     let mut result = json!({
         "ruleId": finding.rule,
         "ruleIndex": rule,
@@ -86,12 +97,16 @@ fn result(
         "level": level(finding.severity),
         "message": {"text": format!("{}\n{}", finding.message, finding.help)},
         "locations": [{"physicalLocation": {
-            "artifactLocation": {"uri": utf8_percent_encode(&path, PATH).to_string()},
+            "artifactLocation": {"uri": utf8_percent_encode(&judged.path, PATH).to_string()},
             "region": region,
         }}],
-        "partialFingerprints": {"landfallContentHash/v1": finding.content_hash.to_hex()},
+        // The first is the only one that code scanning looks at.
+        "partialFingerprints": {
+            "primaryLocationLineHash": format!("{}:{time}", &hash[..16]),
+            "landfallContentHash/v1": hash,
+        },
     });
-    if let Some(known) = acknowledged {
+    if let Some(known) = judged.acknowledged {
         let justification = format!("{} ({})", known.why, known.who);
         result["suppressions"] =
             json!([{"kind": "external", "status": "accepted", "justification": justification}]);
@@ -141,10 +156,13 @@ mod tests {
             why: "old".to_owned(),
             who: "me".to_owned(),
         };
-        let judged = findings
-            .iter()
-            .zip(std::iter::once(Some(&known)).chain(std::iter::repeat(None)));
-        let log = log(judged, "r/");
+        let acknowledged = std::iter::once(Some(&known)).chain(std::iter::repeat(None));
+        let judged = findings.iter().zip(acknowledged);
+        let log = log(judged.map(|(finding, acknowledged)| Judged {
+            finding,
+            acknowledged,
+            path: format!("r/{}", finding.file),
+        }));
         assert_eq!(log["version"], "2.1.0");
         let run = &log["runs"][0];
         assert_eq!(run["tool"]["driver"]["name"], "landfall");
@@ -169,12 +187,36 @@ mod tests {
             let base = url::Url::parse("file:///top/").unwrap();
             assert!(base.join(uri).unwrap().path().starts_with("/top/r/"));
             assert!(!uri.contains([' ', 'é']), "{uri}");
-            assert!(location["region"]["startLine"].as_u64() >= Some(1));
-            assert!(location["region"]["startColumn"].as_u64() >= Some(1));
+            let region = |key: &str| location["region"][key].as_u64();
+            assert!(region("startLine") >= Some(1) && region("startColumn") >= Some(1));
+            assert_eq!(region("endLine"), region("startLine"));
+            assert!(region("endColumn") > region("startColumn"));
             let print = result["partialFingerprints"]["landfallContentHash/v1"].as_str();
             assert_eq!(print, Some(&*finding.content_hash.to_hex()));
         }
+        for rule in rules {
+            for text in ["shortDescription", "fullDescription", "help"] {
+                assert!(!rule[text]["text"].as_str().unwrap().is_empty(), "{rule}");
+            }
+        }
         assert_eq!(results[0]["suppressions"][0]["justification"], "old (me)");
         assert_eq!(results[1]["suppressions"], Value::Null);
+    }
+
+    #[test]
+    fn results_differ_in_the_fingerprint_that_code_scanning_looks_at() {
+        let findings = findings();
+        let twice = findings.iter().chain(&findings);
+        let log = log(twice.map(|finding| Judged {
+            finding,
+            acknowledged: None,
+            path: finding.file.clone(),
+        }));
+        let results = log["runs"][0]["results"].as_array().unwrap();
+        let prints: std::collections::BTreeSet<_> = results
+            .iter()
+            .map(|result| result["partialFingerprints"]["primaryLocationLineHash"].as_str())
+            .collect();
+        assert_eq!(prints.len(), 2 * findings.len(), "{prints:?}");
     }
 }
