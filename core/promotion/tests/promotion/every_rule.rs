@@ -64,7 +64,8 @@ fn every_rule_has_a_snapshot_and_no_snapshot_has_another() {
 
 #[test]
 fn a_manifest_beyond_a_bound_is_told_once() {
-    let images = format!("# {}\n[]\n", "x".repeat(layout::MAX_FILE_BYTES as usize));
+    let most = usize::try_from(layout::MAX_FILE_BYTES).unwrap();
+    let images = format!("# {}\n[]\n", "x".repeat(most));
     let tree = tree(&[REGISTRIES, ("images/p/images.yaml", &images)]);
     check("too_large", &parse(&tree).findings);
 }
