@@ -35,7 +35,7 @@ use crate::state::{State, StateError, StateThread, log};
 use crate::status::Statuses;
 use crate::tokens::Tokens;
 use crate::web::{self, LOG_PATH, ORIGIN_PATH, Web};
-use crate::withdraw::Withdrawals;
+use crate::withdraw::{Exposed, Withdrawals};
 
 /// What the coordinator calls itself in a bucket.
 const ORIGIN: &str = "origin";
@@ -223,6 +223,7 @@ async fn start(
     let sources = Sources::new(staging, &limits, &config.allow_private)?;
     let metrics = Metrics::new()?;
     let last_audit = LastAudit::default();
+    let exposed = Exposed::default();
     let statuses = Statuses::new(
         &urls.name,
         verifier_keys,
@@ -230,6 +231,7 @@ async fn start(
         fleet.clone(),
         Arc::clone(&clock),
         last_audit.clone(),
+        exposed.clone(),
     );
     let tokens = Tokens::load(state.clone(), Arc::clone(&clock)).await?;
     let follower = Follower::new(state.clone(), catalog.clone(), store.clone());
@@ -256,10 +258,11 @@ async fn start(
         clock: Arc::clone(&clock),
         state: state.clone(),
         rules: Arc::clone(&rules),
+        exposed,
     };
-    let hiding = withdrawals.clone();
+    let (hiding, until) = (withdrawals.clone(), shutdown.clone());
     tasks.spawn("withheld", OnError::Log, async move {
-        hiding.hide_all().await;
+        hiding.keep_hidden(until).await;
     });
     tasks.spawn("names", OnError::Log, follower.run(shutdown.clone()));
     let audits = Audits::load(AuditParts {

@@ -14,6 +14,8 @@ use crate::state::audits::Audit;
 pub(crate) use withdrawals::Withdrawal;
 use withdrawals::{confirmed, withdrawn};
 
+use crate::withdraw::Exposed;
+
 /// Tells how everything is; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Statuses {
@@ -23,6 +25,7 @@ pub(crate) struct Statuses {
     fleet: Fleet,
     clock: Arc<dyn Clock>,
     last_audit: LastAudit,
+    exposed: Exposed,
 }
 
 /// How everything is.
@@ -67,6 +70,7 @@ impl Statuses {
         fleet: Fleet,
         clock: Arc<dyn Clock>,
         last_audit: LastAudit,
+        exposed: Exposed,
     ) -> Self {
         Self {
             name: name.into(),
@@ -75,6 +79,7 @@ impl Statuses {
             fleet,
             clock,
             last_audit,
+            exposed,
         }
     }
 
@@ -92,9 +97,13 @@ impl Statuses {
     pub(crate) fn whole(&self) -> Status {
         let status = self.now();
         let published = &status.published;
-        let withdrawn = self
-            .catalog
-            .read(|catalog| withdrawn(catalog, |at| published.revision_at(at) + 1));
+        let withdrawn = self.catalog.read(|catalog| {
+            withdrawn(
+                catalog,
+                |at| published.revision_at(at) + 1,
+                |digest| self.exposed.of(digest),
+            )
+        });
         Status {
             withdrawals: confirmed(withdrawn, &status.fleet),
             ..status

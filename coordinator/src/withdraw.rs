@@ -28,7 +28,7 @@ use crate::state::{State, StateError, projects};
 pub(crate) use choice::Choice;
 pub(crate) use decide::{Change, Others, Parents, Terms, shown};
 use decide::{coming_back, gone_with, still_withdrawn};
-pub(crate) use sight::Troubles;
+pub(crate) use sight::{Exposed, Troubles};
 
 /// Longest reason, in bytes: every entry of the revision repeats it.
 const MAX_REASON_BYTES: usize = 1024;
@@ -147,6 +147,7 @@ pub(crate) struct Withdrawals {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) state: State,
     pub(crate) rules: Arc<Vec<ProductionRule>>,
+    pub(crate) exposed: Exposed,
 }
 
 impl Withdrawals {
@@ -325,12 +326,18 @@ fn item(catalog: &Catalog, digest: &Digest) -> Option<Item> {
     let ordinal = catalog.ordinal(digest)?;
     let object = catalog.object(ordinal)?;
     let mut repositories = catalog.repositories();
+    let announced = || {
+        let mut all = catalog.announced().into_iter();
+        let found = all.find(|(_, reached)| reached.contains(ordinal.get()));
+        found.map(|(repository, _)| repository)
+    };
     Some(Item {
         digest: *digest,
         size: object.size(),
         media_type: object.media_type().clone(),
         repository: repositories
             .find(|repository| catalog.contains(repository.as_str(), ordinal))
+            .or_else(announced)
             .cloned(),
     })
 }

@@ -314,6 +314,18 @@ fn a_registry_that_anybody_may_pull_from_shows_the_tag_when_the_gate_opens() {
     let accept = "Accept: application/vnd.oci.image.manifest.v1+json";
     assert_eq!(curl_status(&tag, &[accept]), Ok(404));
 
+    // What is withdrawn while it waits goes out of sight there, too.
+    let by_digest = format!("{}/{image}", tag.trim_end_matches("/v1"));
+    assert_eq!(curl_status(&by_digest, &[accept]), Ok(200));
+    let withdraw = ["withdraw", "test/tool:v1", "--reason", "CVE-1", "--json"];
+    let said: Value = serde_json::from_str(&stdout(&mut cluster.command(&withdraw))).unwrap();
+    assert_eq!(said["troubles"], Value::Array(Vec::new()), "{said}");
+    assert_eq!(curl_status(&by_digest, &[accept]), Ok(404));
+    let reinstate = ["reinstate", "test/tool:v1", "--reason", "a false alarm"];
+    stdout(&mut cluster.command(&reinstate));
+    assert_eq!(curl_status(&by_digest, &[accept]), Ok(200));
+    assert_eq!(curl_status(&tag, &[accept]), Ok(404));
+
     // The mirror is filled from there, by digest.
     cluster.agents[0] = cluster.again("agent", "aws-east");
     let (code, done) = ended(&cluster, &mut client);

@@ -123,3 +123,66 @@ fn a_registry_that_deletes_nothing_is_complained_of_when_something_is_withdrawn(
     stdout(&mut cluster.command(&reinstate));
     assert_eq!(curl_status(&tag, &[accept]), Ok(200));
 }
+
+#[test]
+fn what_a_registry_still_shows_is_told_until_it_lets_itself_be_deleted() {
+    let scratch = TempDir::new().unwrap();
+    let folder = scratch.path().join("registry");
+    let registry = Registry::that_keeps_everything(&folder);
+    let layout = Layout::new(&scratch.path().join("layout"));
+    let image = layout.image("amd64", 9, &[40_000]);
+    let digest = layout.push(&image, &format!("{}/{PROJECT}/app:v1", registry.host));
+    let mut cluster = Cluster::start(Setup {
+        registry: Some(registry.host.clone()),
+        mirrors: Some(1),
+        origin_store: Some(format!("oci+http://{}/published", registry.host)),
+        ..Setup::default()
+    });
+    cluster.manifests.image("app", &digest, "v1");
+    assert_eq!(cluster.promote()["copied"], 1);
+    cluster.wait_complete(&[0], Duration::from_secs(20));
+    let withdraw = [
+        "withdraw",
+        "test/app:v1",
+        "--reason",
+        "CVE-1",
+        "--wait",
+        "20s",
+    ];
+    let withdrawn = crate::support::finish(&mut cluster.command(&withdraw));
+    let told = String::from_utf8_lossy(&withdrawn.stdout);
+    assert_eq!(withdrawn.status.code(), Some(1), "{told}");
+    assert!(told.contains("gone from: aws-east"), "{told}");
+    assert!(!told.contains("not yet gone"), "{told}");
+    let by_digest = format!(
+        "http://{}/v2/published/test/app/manifests/{digest}",
+        registry.host
+    );
+    let accept = "Accept: application/vnd.oci.image.manifest.v1+json";
+    assert_eq!(curl_status(&by_digest, &[accept]), Ok(200));
+    let exposed = |cluster: &Cluster| cluster.status()["withdrawals"][0]["exposed"].clone();
+    let told = exposed(&cluster).to_string();
+    assert!(told.contains(&format!("test/app@{digest}")), "{told}");
+    let table = stdout(&mut cluster.command(&["status"]));
+    assert!(
+        table.contains("still seen at the origin: test/app@"),
+        "{table}"
+    );
+
+    // Also after a restart; and it is tried again until it works.
+    cluster.coordinator.kill_9();
+    cluster.coordinator = cluster.again("coordinator", "coordinator");
+    let limit = Duration::from_secs(20);
+    eventually("it is known again", limit, || {
+        let told = exposed(&cluster).to_string();
+        told.contains(&digest).then_some(()).ok_or(told)
+    });
+    let host = registry.host.clone();
+    drop(registry);
+    let _registry = Registry::start_at(&folder, &host);
+    eventually("it is out of sight", Duration::from_secs(60), || {
+        let told = exposed(&cluster).to_string();
+        (told == "[]").then_some(()).ok_or(told)
+    });
+    assert_eq!(curl_status(&by_digest, &[accept]), Ok(404));
+}

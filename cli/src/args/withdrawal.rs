@@ -1,5 +1,7 @@
 //! Taking content away from everybody, and giving it back.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use super::CoordinatorArgs;
@@ -16,8 +18,12 @@ pub(crate) struct WithdrawArgs {
     #[arg(long)]
     pub(crate) reason: String,
     /// Only says what it would come to.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "wait")]
     pub(crate) dry_run: bool,
+    /// Waits so long, for instance `1m`, until every mirror has said that it holds
+    /// none of it any more.
+    #[arg(long, value_name = "D", value_parser = crate::output::duration)]
+    pub(crate) wait: Option<Duration>,
     /// Withdraws live images that need it, too.
     #[arg(long, conflicts_with = "leave_parents")]
     pub(crate) with_parents: bool,

@@ -48,6 +48,8 @@ struct Withdrawal {
     /// Mirrors that hold none of it any more, by their own report.
     confirmed: Vec<String>,
     pending: Vec<String>,
+    /// Where the origin's own store still shows some of it, and why.
+    exposed: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -174,6 +176,7 @@ impl From<v1::Withdrawal> for Withdrawal {
             names: withdrawal.names,
             confirmed: withdrawal.confirmed,
             pending: withdrawal.pending,
+            exposed: withdrawal.exposed,
         }
     }
 }
@@ -298,6 +301,14 @@ impl Status {
         if !self.withdrawals.is_empty() {
             text.push_str("\n\n");
             text.push_str(&self.withdrawn().render());
+        }
+        for withdrawal in &self.withdrawals {
+            for place in &withdrawal.exposed {
+                text.push_str(&format!(
+                    "\nwithdrawn in revision {}, and still seen at the origin: {place}",
+                    withdrawal.revision
+                ));
+            }
         }
         for mirror in &self.mirrors {
             for incident in &mirror.incidents {

@@ -1,9 +1,13 @@
 //! `landfall withdraw` and `landfall reinstate`.
 
+use std::time::Duration;
+
 use landfall_catalog::Digest;
 use landfall_proto::v1::{self, promotion_client::PromotionClient};
+use landfall_runtime::{Clock, SystemClock};
 use serde::Serialize;
 
+use super::status;
 use crate::{
     args::{ReinstateArgs, WithdrawArgs},
     connect,
@@ -33,7 +37,19 @@ struct Changed {
     still_withdrawn_count: u64,
     /// What the origin's own store shows otherwise.
     troubles: Vec<String>,
+    /// Null: nothing was withdrawn, or it could not be asked.
+    mirrors: Option<Mirrors>,
 }
+
+/// Which mirrors hold none of it any more, by their own reports.
+#[derive(Debug, Serialize)]
+struct Mirrors {
+    confirmed: Vec<String>,
+    pending: Vec<String>,
+}
+
+/// How often mirrors are asked after.
+const EVERY: Duration = Duration::from_millis(250);
 
 pub(crate) async fn withdraw(args: WithdrawArgs) -> Result<Verdict, Failure> {
     let coordinator = &args.coordinator.coordinator;
@@ -49,7 +65,43 @@ pub(crate) async fn withdraw(args: WithdrawArgs) -> Result<Verdict, Failure> {
         })
         .await
         .map_err(|status| connect::refused(coordinator, &status))?;
-    show(changed.into_inner().into(), args.json, "withdrawn")
+    let mut changed = Changed::from(changed.into_inner());
+    if changed.revision > 0 {
+        let patience = args.wait.unwrap_or_default();
+        changed.mirrors = mirrors(coordinator, changed.revision, patience).await;
+    }
+    let all_have = (changed.mirrors.as_ref()).is_some_and(|mirrors| mirrors.pending.is_empty());
+    let is_waited_for = args.wait.is_some() && changed.revision > 0;
+    let verdict = show(changed, args.json, "withdrawn")?;
+    Ok(match is_waited_for && !all_have {
+        true => Verdict::Incomplete,
+        false => verdict,
+    })
+}
+
+/// Who has confirmed a withdrawal, when all have or patience is at its end.
+async fn mirrors(coordinator: &str, revision: u64, patience: Duration) -> Option<Mirrors> {
+    let begun = SystemClock.now();
+    loop {
+        let asked = status::fetch(coordinator).await.ok().map(|status| {
+            let mut mirrors = Mirrors {
+                confirmed: Vec::new(),
+                pending: Vec::new(),
+            };
+            let here = |withdrawal: &v1::Withdrawal| withdrawal.revision == revision;
+            for withdrawal in status.withdrawals.into_iter().filter(here) {
+                mirrors.confirmed.extend(withdrawal.confirmed);
+                mirrors.pending.extend(withdrawal.pending);
+            }
+            mirrors
+        });
+        let all_have = (asked.as_ref()).is_some_and(|mirrors| mirrors.pending.is_empty());
+        let waited = SystemClock.now().saturating_duration_since(begun);
+        if all_have || waited >= patience {
+            return asked;
+        }
+        tokio::time::sleep(EVERY.min(patience - waited)).await;
+    }
 }
 
 pub(crate) async fn reinstate(args: ReinstateArgs) -> Result<Verdict, Failure> {
@@ -128,8 +180,24 @@ impl Changed {
         }
         let unsaid = self.unsaid.iter();
         lines.extend(unsaid.map(|why| format!("to be said first: {why}")));
+        if let Some(Mirrors { confirmed, pending }) = &self.mirrors {
+            for (what, mirrors) in [("gone from", confirmed), ("not yet gone from", pending)] {
+                if !mirrors.is_empty() {
+                    lines.push(format!("{what}: {}", mirrors.join(", ")));
+                }
+            }
+            if !pending.is_empty() {
+                lines.push(
+                    "users are sent to none of them for it; `landfall status` says when it is gone"
+                        .into(),
+                );
+            }
+        }
         for trouble in &self.troubles {
             lines.push(format!("the origin's own store does not follow: {trouble}"));
+        }
+        if !self.troubles.is_empty() {
+            lines.push("that is tried again; `landfall status` says as long as it is so".into());
         }
         lines.join("\n")
     }
@@ -160,6 +228,7 @@ impl From<v1::WithdrawResponse> for Changed {
             still_withdrawn: response.still_withdrawn,
             referrers: digests(response.referrers),
             troubles: response.troubles,
+            mirrors: None,
         }
     }
 }

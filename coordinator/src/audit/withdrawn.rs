@@ -54,10 +54,14 @@ impl Auditor<'_> {
         let is_registry = !self.parts.store.keeps_files();
         self.parts.catalog.read(|catalog| {
             let all = catalog.all_withdrawn().map(|(ordinal, _)| ordinal);
+            let announced = catalog.announced();
             let places = all.flat_map(|ordinal| {
                 let repositories: Vec<_> = if is_registry {
                     let all = catalog.repositories();
+                    let waits = announced.iter();
+                    let waits = waits.filter(|(_, reached)| reached.contains(ordinal.get()));
                     all.filter(|it| catalog.contains(it.as_str(), ordinal))
+                        .chain(waits.map(|(it, _)| *it))
                         .map(|it| Some(it.clone()))
                         .collect()
                 } else {

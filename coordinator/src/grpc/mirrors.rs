@@ -108,6 +108,7 @@ fn withdrawal(withdrawal: Withdrawal) -> v1::Withdrawal {
         names: withdrawal.names,
         confirmed: withdrawal.confirmed,
         pending: withdrawal.pending,
+        exposed: withdrawal.exposed,
     }
 }
 
@@ -225,6 +226,7 @@ mod tests {
             names: vec![text(340); 20],
             confirmed: all.clone(),
             pending: Vec::new(),
+            exposed: vec![text(300 * 4); 5],
         };
         let answer = v1::ListMirrorsResponse {
             mirrors: page.iter().map(mirror).collect(),

@@ -279,7 +279,7 @@ impl Operations {
             .await?
             .ok_or(OperationError::UnknownPlan(confirmed.plan))?;
         tracing::info!(operation = id, plan = %operation.start.plan, "operation started");
-        self.spawn(operation, orders);
+        self.spawn(operation, Ok(orders));
         Ok(id)
     }
 
@@ -305,13 +305,10 @@ impl Operations {
                 Some(body) => decode(body).await,
                 None => Err(OperationError::UnknownPlan(plan)),
             };
-            match orders {
-                Ok(orders) => self.spawn(operation, orders),
-                Err(error) => {
-                    tracing::error!(operation = id, error = %chain(&error), "operation cannot be resumed");
-                    self.inner.abandon(&operation, chain(&error)).await?;
-                }
+            if let Err(error) = &orders {
+                tracing::error!(operation = id, error = %chain(error), "operation cannot be resumed");
             }
+            self.spawn(operation, orders);
         }
         Ok(())
     }
@@ -408,7 +405,8 @@ impl Operations {
             .await?)
     }
 
-    fn spawn(&self, operation: rows::Operation, orders: Orders) {
+    /// Carries it out, or, without orders, ends it.
+    fn spawn(&self, operation: rows::Operation, orders: Result<Orders, OperationError>) {
         let id = operation.start.id.clone();
         let (feed, _) = watch::channel(Progress::default());
         self.inner.feeds().insert(id.clone(), feed.clone());
@@ -425,9 +423,13 @@ impl Operations {
             let _guard = guard;
             let kept = operation.clone();
             // A stop leaves it unfinished: the next start resumes it.
-            let done = shutdown
-                .unless_requested(Box::pin(inner.run(operation, orders, &feed)))
-                .await;
+            let done = match orders {
+                Ok(orders) => {
+                    let running = Box::pin(inner.run(operation, orders, &feed));
+                    shutdown.unless_requested(running).await
+                }
+                Err(error) => Some(Err(error)),
+            };
             match done {
                 None => return Ok(()),
                 Some(Err(error)) if error.is_stop() => return Ok(()),

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use landfall_catalog::{Catalog, Name, Ordinal, Readiness};
+use landfall_catalog::{Catalog, Digest, Name, Ordinal, Readiness};
 use landfall_route::MirrorState;
 use roaring::RoaringBitmap;
 
@@ -13,6 +13,10 @@ use crate::fleet::FleetStatus;
 const SHOWN: usize = 100;
 /// Names that are told of each.
 const SHOWN_NAMES: usize = 20;
+/// Places that are told of each where the origin's own store still shows it.
+const SHOWN_PLACES: usize = 5;
+/// Longest text of such a place, in characters.
+const MAX_PLACE: usize = 300;
 
 /// What one revision withdrew for one reason and is withdrawn still, with what
 /// nothing live needs since.
@@ -27,13 +31,20 @@ pub(crate) struct Withdrawal {
     pub(crate) confirmed: Vec<String>,
     /// All other mirrors.
     pub(crate) pending: Vec<String>,
+    /// Where the origin's own store still shows some of it, and why; some of
+    /// these, if there are many.
+    pub(crate) exposed: Vec<String>,
     /// Log index of the last of its entries.
     at: u64,
 }
 
 /// Everything that is withdrawn, by revision and reason. `revision_of` gives the
-/// revision of a log index.
-pub(super) fn withdrawn(catalog: &Catalog, revision_of: impl Fn(u64) -> u64) -> Vec<Withdrawal> {
+/// revision of a log index, `exposed` where an object can still be seen.
+pub(super) fn withdrawn(
+    catalog: &Catalog,
+    revision_of: impl Fn(u64) -> u64,
+    exposed: impl Fn(&Digest) -> Vec<String>,
+) -> Vec<Withdrawal> {
     let mut groups: BTreeMap<(Reverse<u64>, &str), (RoaringBitmap, u64)> = BTreeMap::new();
     for (ordinal, reason) in catalog.all_withdrawn() {
         let at = catalog.withdrawn_at(ordinal).unwrap_or_default();
@@ -48,6 +59,11 @@ pub(super) fn withdrawn(catalog: &Catalog, revision_of: impl Fn(u64) -> u64) -> 
         .take(SHOWN)
         .map(|((Reverse(revision), reason), (objects, at))| {
             let objects = catalog.gone_with(objects.iter().map(Ordinal::new));
+            let digests = objects.iter().map(Ordinal::new);
+            let digests = digests.filter_map(|ordinal| Some(catalog.object(ordinal)?.digest()));
+            let exposed = digests.flat_map(&exposed).take(SHOWN_PLACES);
+            let exposed = exposed.map(|place| place.chars().take(MAX_PLACE).collect());
+            let exposed = exposed.collect();
             let names = objects.iter().map(Ordinal::new);
             let names = names.flat_map(|ordinal| catalog.names_of(ordinal));
             Withdrawal {
@@ -60,6 +76,7 @@ pub(super) fn withdrawn(catalog: &Catalog, revision_of: impl Fn(u64) -> u64) -> 
                 objects,
                 confirmed: Vec::new(),
                 pending: Vec::new(),
+                exposed,
                 at,
             }
         })
@@ -105,7 +122,7 @@ impl Withdrawal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landfall_catalog::{Digest, LogPosition};
+    use landfall_catalog::LogPosition;
 
     fn readiness(size: u64, through: u32, missing: &[u32]) -> Readiness {
         Readiness {
@@ -130,6 +147,7 @@ mod tests {
             names: Vec::new(),
             confirmed: Vec::new(),
             pending: Vec::new(),
+            exposed: Vec::new(),
             at: 9,
         }
     }

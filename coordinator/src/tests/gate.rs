@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use landfall_catalog::Digest;
 use landfall_proto::v1;
+use landfall_runtime::Shutdown;
+use tokio::runtime::Runtime;
 use tonic::Code;
 
 use super::fleet::Agent;
 use super::reach::token;
 use super::running::{Folders, Planned, Running, file_manifests, rule, write};
+use crate::{RunOptions, run};
 
 fn gated(planned: &Planned, percent: u32) -> v1::PromoteRequest {
     v1::PromoteRequest {
@@ -88,6 +91,57 @@ async fn a_gate_that_nobody_could_open_is_refused_before_anything_is_copied() {
     let blob = format!("blobs/sha256/{}", Digest::of(b"good").to_hex());
     assert!(std::fs::metadata(folders.path("origin").join(blob)).is_err());
     coordinator.stop().await;
+}
+
+#[test]
+fn names_of_a_gate_that_cannot_be_carried_on_are_dropped_however_often_that_fails() {
+    let folders = Folders::new();
+    let one_run = || Runtime::new().unwrap();
+    let patience = Duration::from_secs(20);
+    let killed = one_run();
+    killed.block_on(async {
+        let coordinator = world(&folders).await;
+        let (_agent, _) = Agent::join(&coordinator, "oslo").await;
+        let planned = plan(&coordinator, &folders, &[("1.0/good", b"good")]).await;
+        let promoting = coordinator.promotion().promote(gated(&planned, 100)).await;
+        promoting.unwrap();
+        gate(&coordinator, 1).await;
+    });
+    killed.shutdown_timeout(patience);
+
+    // Its plan is gone, and what it announced cannot be dropped for now.
+    let database = folders.path("coordinator").join("coordinator.sqlite");
+    let disk = rusqlite::Connection::open(database).unwrap();
+    disk.execute_batch(
+        "DELETE FROM plan; CREATE TRIGGER full BEFORE UPDATE ON gate \
+         BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END;",
+    )
+    .unwrap();
+    let ended = one_run();
+    ended.block_on(async {
+        let options = RunOptions {
+            insecure_loopback: true,
+            announce: Box::new(|_| {}),
+        };
+        let running = Box::pin(run(folders.config(Vec::new()), options, Shutdown::new()));
+        // A committer that cannot tell what was kept goes no further.
+        let ended = tokio::time::timeout(patience, running).await;
+        ended.expect("it ends").unwrap_err();
+    });
+    ended.shutdown_timeout(patience);
+
+    disk.execute_batch("DROP TRIGGER full").unwrap();
+    one_run().block_on(async {
+        let coordinator = world(&folders).await;
+        let looking = async {
+            while coordinator.status().await["pending_names"] != 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let looked = tokio::time::timeout(patience, looking).await;
+        looked.expect("the name waits for nothing any more");
+        coordinator.stop().await;
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

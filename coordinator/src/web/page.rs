@@ -58,6 +58,7 @@ struct WithdrawalRow {
     names: String,
     confirmed: String,
     pending: String,
+    exposed: String,
 }
 
 struct OperationRow {
@@ -139,6 +140,7 @@ fn withdrawal_row(withdrawal: &Withdrawal) -> WithdrawalRow {
         names: withdrawal.names.join(", "),
         confirmed: withdrawal.confirmed.join(", "),
         pending: withdrawal.pending.join(", "),
+        exposed: withdrawal.exposed.join("; "),
     }
 }
 

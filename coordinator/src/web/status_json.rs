@@ -50,6 +50,8 @@ struct WithdrawalJson {
     /// Mirrors that hold none of it any more, by their own report.
     confirmed: Vec<String>,
     pending: Vec<String>,
+    /// Where the origin's own store still shows some of it, and why.
+    exposed: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -116,6 +118,7 @@ fn withdrawal_json(withdrawal: &Withdrawal) -> WithdrawalJson {
         names: withdrawal.names.clone(),
         confirmed: withdrawal.confirmed.clone(),
         pending: withdrawal.pending.clone(),
+        exposed: withdrawal.exposed.clone(),
     }
 }
 

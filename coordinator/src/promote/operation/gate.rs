@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use landfall_catalog::Name;
-use landfall_proto::status::chain;
 use landfall_route::MirrorState;
 use tokio::sync::watch;
 
@@ -360,7 +359,9 @@ impl Inner {
         })
     }
 
-    /// Ends an operation that cannot be carried on. What it announced is dropped.
+    /// Ends an operation that cannot be carried on. What it announced is dropped;
+    /// while that cannot be, the operation does not end: nobody else could use the
+    /// names.
     pub(super) async fn abandon(
         &self,
         operation: &rows::Operation,
@@ -387,8 +388,7 @@ impl Inner {
                 })
             })
             .collect();
-        let dropped = self
-            .ledger
+        self.ledger
             .commit(Draft {
                 compose: Box::new(move |catalog| compose(catalog, &proposals)),
                 operation: OperationRow::Started(sequence),
@@ -396,14 +396,10 @@ impl Inner {
                 author: author(operation.start.clone()),
                 after: After::GateEnds {
                     end: End::GivenUp,
-                    error: error.clone(),
+                    error,
                 },
             })
-            .await;
-        if let Err(failed) = dropped {
-            tracing::error!(error = %chain(&failed), "what waited at the gate could not be dropped");
-            return self.give_up(sequence, error).await;
-        }
+            .await?;
         Ok(())
     }
 }

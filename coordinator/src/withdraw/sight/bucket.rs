@@ -5,10 +5,10 @@ use landfall_content::{BucketStore, Item, NameChange, StoreError};
 use landfall_proto::status::chain;
 
 use super::super::{Withdrawals, item};
-use super::Troubles;
+use super::exposed::Seen;
 
 /// An object, and the files that it is published as.
-struct Seen {
+struct Published {
     item: Item,
     files: Vec<Name>,
 }
@@ -18,18 +18,23 @@ impl Withdrawals {
         &self,
         bucket: &BucketStore,
         objects: &[Digest],
-    ) -> Troubles {
-        let mut troubles = Troubles::new();
-        for Seen { item, files } in self.seen(objects) {
+    ) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        for Published { item, files } in self.published(objects) {
             let gone = files
                 .into_iter()
                 .map(|name| NameChange { name, target: None });
-            troubles.extend(self.set_names(gone.collect()).await);
+            let mut troubles = self.set_names(gone.collect()).await;
             if let Err(error) = bucket.withhold(&item).await {
                 troubles.push(format!("{}: {}", item.digest, chain(&error)));
             }
+            seen.extend(troubles.into_iter().map(|why| Seen {
+                digest: item.digest,
+                repository: None,
+                why,
+            }));
         }
-        troubles
+        seen
     }
 
     pub(super) async fn bring_back_in_bucket(
@@ -37,26 +42,27 @@ impl Withdrawals {
         bucket: &BucketStore,
         objects: &[Digest],
     ) -> Result<(), StoreError> {
-        for seen in self.seen(objects) {
-            bucket.restore(&seen.item).await?;
+        for published in self.published(objects) {
+            bucket.restore(&published.item).await?;
         }
         Ok(())
     }
 
     pub(super) fn files_of(&self, objects: &[Digest]) -> Vec<NameChange> {
-        let changes = |Seen { item, files }| {
+        let changes = |Published { item, files }| {
             files.into_iter().map(move |name| NameChange {
                 name,
                 target: Some(Item::clone(&item)),
             })
         };
-        self.seen(objects).into_iter().flat_map(changes).collect()
+        let published = self.published(objects).into_iter();
+        published.flat_map(changes).collect()
     }
 
-    fn seen(&self, objects: &[Digest]) -> Vec<Seen> {
+    fn published(&self, objects: &[Digest]) -> Vec<Published> {
         self.read_each(objects, |catalog, digest| {
             let names = catalog.names_of(catalog.ordinal(digest)?);
-            Some(Seen {
+            Some(Published {
                 item: item(catalog, digest)?,
                 files: names.filter(|name| matches!(name, Name::File(_))).collect(),
             })

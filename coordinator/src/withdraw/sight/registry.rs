@@ -1,14 +1,16 @@
 //! A registry keeps what is withdrawn in repositories of its own; tags, manifests
 //! and blobs go from where people pull.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_catalog::{Catalog, Digest, Name, Ordinal, Repository, Tag};
 use landfall_content::{Item, NameChange, RegistryStore, StoreError};
 use landfall_proto::status::chain;
 
+use roaring::RoaringBitmap;
+
 use super::super::Withdrawals;
-use super::Troubles;
+use super::exposed::Seen;
 
 /// An object in one repository.
 struct Place {
@@ -24,19 +26,23 @@ impl Withdrawals {
         &self,
         registry: &RegistryStore,
         objects: &[Digest],
-    ) -> Troubles {
-        let mut troubles = Troubles::new();
+    ) -> Vec<Seen> {
+        let mut seen = Vec::new();
         for place in self.places(objects) {
             let Some(item) = place.closure.last() else {
                 continue;
             };
             let withheld = registry.withhold(item, &place.closure, &place.tags).await;
             if let Err(error) = withheld {
-                let name = Name::Root(place.repository, item.digest);
-                troubles.push(format!("{name}: {}", chain(&error)));
+                let name = Name::Root(place.repository.clone(), item.digest);
+                seen.push(Seen {
+                    digest: item.digest,
+                    repository: Some(place.repository),
+                    why: format!("{name}: {}", chain(&error)),
+                });
             }
         }
-        troubles
+        seen
     }
 
     pub(super) async fn bring_back_in_registry(
@@ -63,24 +69,39 @@ impl Withdrawals {
         changes
     }
 
-    /// Where each object is, what others need before them.
+    /// Where each object is, what others need before them. What was seen somewhere
+    /// may still be there, whatever the catalog says of that repository by now.
     fn places(&self, objects: &[Digest]) -> Vec<Place> {
         self.catalog.read(|catalog| {
+            let announced = catalog.announced();
             let ordinals = objects.iter().filter_map(|digest| catalog.ordinal(digest));
             let wanted: BTreeSet<Ordinal> = ordinals.collect();
             let in_order = catalog.closure(wanted.iter().copied()).into_iter();
             let ordinals = in_order.filter(|ordinal| wanted.contains(ordinal));
-            let places = |ordinal| places(catalog, ordinal);
+            let places = |ordinal| {
+                let digest = catalog.object(ordinal).map(|object| *object.digest());
+                let seen = digest.map(|digest| self.exposed.repositories(&digest));
+                places(catalog, &announced, seen.unwrap_or_default(), ordinal)
+            };
             ordinals.flat_map(places).collect()
         })
     }
 }
 
-fn places(catalog: &Catalog, ordinal: Ordinal) -> Vec<Place> {
+fn places(
+    catalog: &Catalog,
+    announced: &BTreeMap<&Repository, RoaringBitmap>,
+    mut repositories: BTreeSet<Repository>,
+    ordinal: Ordinal,
+) -> Vec<Place> {
     let closure = catalog.closure([ordinal]);
-    let repositories = catalog.repositories();
+    let in_force = catalog.repositories();
+    let in_force = in_force.filter(|one| catalog.contains(one.as_str(), ordinal));
+    let announced = announced.iter();
+    let announced = announced.filter(|(_, reached)| reached.contains(ordinal.get()));
+    repositories.extend(in_force.chain(announced.map(|(one, _)| *one)).cloned());
     let mut places = Vec::new();
-    for repository in repositories.filter(|one| catalog.contains(one.as_str(), ordinal)) {
+    for repository in repositories {
         let items = closure.iter().filter_map(|ordinal| {
             let object = catalog.object(*ordinal)?;
             Some(Item {
@@ -91,13 +112,13 @@ fn places(catalog: &Catalog, ordinal: Ordinal) -> Vec<Place> {
             })
         });
         let tags = catalog.names_of(ordinal).filter_map(|name| match name {
-            Name::Tag(of, tag) if of == *repository => Some(tag),
+            Name::Tag(of, tag) if of == repository => Some(tag),
             Name::Tag(..) | Name::Root(..) | Name::File(_) => None,
         });
         places.push(Place {
             closure: items.collect(),
             tags: tags.collect(),
-            repository: repository.clone(),
+            repository,
         });
     }
     places

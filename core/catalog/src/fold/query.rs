@@ -1,6 +1,8 @@
 //! What can be asked of the state. Nothing here changes it, and nothing costs
 //! more than its answer.
 
+use std::collections::BTreeMap;
+
 use roaring::RoaringBitmap;
 
 use super::Catalog;
@@ -297,6 +299,23 @@ impl Catalog {
     /// The pending names that will mean the object, in order.
     pub fn pending_of(&self, ordinal: Ordinal) -> impl Iterator<Item = &Name> {
         self.pending.of_object(ordinal)
+    }
+
+    /// What pending names reach through children, by the repository that they are
+    /// of: nobody sees it there, and it is kept there. Costs as much as that is.
+    #[must_use]
+    pub fn announced(&self) -> BTreeMap<&Repository, RoaringBitmap> {
+        let mut roots: BTreeMap<&Repository, Vec<Ordinal>> = BTreeMap::new();
+        for (name, pending) in self.pending_names() {
+            if let Name::Tag(repository, _) | Name::Root(repository, _) = name {
+                roots.entry(repository).or_default().push(pending.ordinal);
+            }
+        }
+        let reached = |roots| self.closure(roots).into_iter().map(Ordinal::get).collect();
+        let roots = roots.into_iter();
+        roots
+            .map(|(repository, roots)| (repository, reached(roots)))
+            .collect()
     }
 
     /// A pending file that cannot be there together with `path`, as

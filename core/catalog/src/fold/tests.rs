@@ -179,6 +179,20 @@ fn assert_same(catalog: &Catalog, model: &Model) {
     let incomplete = ordinals(&incomplete, catalog);
     assert_eq!(catalog.incomplete().iter().collect::<Vec<_>>(), incomplete);
 
+    let announced = catalog.announced();
+    let mut expected: BTreeMap<&Repository, BTreeSet<Digest>> = BTreeMap::new();
+    for (name, (digest, _)) in &model.pending {
+        if let Name::Tag(repository, _) | Name::Root(repository, _) = name {
+            let reached = expected.entry(repository).or_default();
+            reached.extend(model.below(vec![*digest], |_| true));
+        }
+    }
+    assert_eq!(announced.len(), expected.len());
+    for (repository, reached) in announced {
+        let expected = ordinals(&expected[repository], catalog);
+        assert_eq!(reached.iter().collect::<Vec<_>>(), expected);
+    }
+
     for number in 0..=40 {
         let known = catalog.ordinal(&digest(number)).is_some();
         assert_eq!(known, model.knows(&digest(number)));

@@ -139,16 +139,8 @@ fn announced_in(catalog: &Catalog, object: Ordinal) -> Option<&Repository> {
         let (Name::Tag(repository, _) | Name::Root(repository, _)) = name else {
             return None;
         };
-        let mut open = vec![pending.ordinal];
-        while let Some(ordinal) = open.pop() {
-            if ordinal == object {
-                return Some(repository);
-            }
-            // Children have smaller ordinals: below the object's it is not found.
-            let children = catalog.object(ordinal)?.children().iter().copied();
-            open.extend(children.filter(|child| *child >= object));
-        }
-        None
+        let reached = catalog.closure([pending.ordinal]);
+        reached.contains(&object).then_some(repository)
     })
 }
 
