@@ -19,6 +19,7 @@ use crate::audit::{AuditError, Audits, LastAudit, Parts as AuditParts};
 use crate::config::Config;
 use crate::fleet::{Fleet, FleetError, OwnLog};
 use crate::grpc::{self, Shared, Urls};
+use crate::history::History;
 use crate::keys::{self, KeyError};
 use crate::metrics::Metrics;
 use crate::principal::Gate;
@@ -281,6 +282,7 @@ async fn start(
         .await
         .map_err(|error: AuditError| RunError::Audit(chain(&error)))?;
     let asked = state.asked();
+    let history_state = state.clone();
     let planner = Planner {
         state,
         catalog: catalog.clone(),
@@ -308,6 +310,7 @@ async fn start(
 
     let committer = opened.committer.run(limits.refresh, shutdown.clone());
     tasks.spawn("committer", OnError::Fail, committer);
+    operations.attribute().await?;
     operations.resume().await?;
     serving.set(true);
     let reports = store_reports(fleet.clone(), limits.report_delay, shutdown.clone());
@@ -318,6 +321,7 @@ async fn start(
         ops::serve(http, router, shutdown.clone()),
     );
     let shared = Shared {
+        history: History::new(history_state),
         catalog,
         publisher: opened.publisher,
         fleet: fleet.clone(),

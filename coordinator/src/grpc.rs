@@ -9,6 +9,7 @@ mod audit;
 mod fleet;
 mod following;
 mod gates;
+mod history;
 mod lookup;
 mod mirrors;
 mod operation;
@@ -45,10 +46,12 @@ use crate::audit::Audits;
 use crate::catalog::SharedCatalog;
 use crate::config::Limits;
 use crate::fleet::Fleet;
+use crate::history::History;
 use crate::principal::{Action, Gate};
 use crate::promote::operation::Operations;
 use crate::promote::plan::Planner;
 use crate::status::Statuses;
+use crate::text::cut;
 use crate::tokens::Tokens;
 use crate::withdraw::Withdrawals;
 
@@ -92,6 +95,7 @@ pub(crate) struct Shared {
     pub(crate) publisher: Publisher,
     pub(crate) fleet: Fleet,
     pub(crate) operations: Operations,
+    pub(crate) history: History,
     pub(crate) planner: Planner,
     pub(crate) withdrawals: Withdrawals,
     pub(crate) audits: Audits,
@@ -129,16 +133,6 @@ pub(crate) struct Urls {
     pub(crate) origin: String,
     /// Where the log's static files are.
     pub(crate) log: String,
-}
-
-/// At most so many bytes of a text; what was cut is marked.
-fn cut(mut text: String, bytes: usize) -> String {
-    if text.len() > bytes {
-        let mark = "…";
-        text.truncate(text.floor_char_boundary(bytes - mark.len()));
-        text.push_str(mark);
-    }
-    text
 }
 
 /// Serves until the stop, and a moment longer for what is under way.

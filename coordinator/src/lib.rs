@@ -9,7 +9,8 @@
 //! sessions, `fleet` what they report, `grpc/routing` tells redirectors, and `web`
 //! serves the log, the origin and the state of the whole. `promote/follow` shows
 //! names at an origin that others serve, `withdraw` takes content away, `audit`
-//! compares the origin with the catalog and mends it, and `search` finds names.
+//! compares the origin with the catalog and mends it, `search` finds names, and
+//! `history` tells what happened to them.
 //!
 //! # Invariants
 //!
@@ -35,6 +36,7 @@ mod catalog;
 pub mod config;
 mod fleet;
 mod grpc;
+mod history;
 mod keys;
 mod metrics;
 #[doc(hidden)]
@@ -47,6 +49,7 @@ mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod text;
 mod tokens;
 mod web;
 mod withdraw;

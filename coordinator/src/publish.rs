@@ -7,6 +7,7 @@
 //! start publishes what the outbox holds; so a signed checkpoint is never taken
 //! back and never contradicted.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +18,9 @@ use landfall_catalog::{
     SignError, SignedCheckpoint, leaf_hash,
 };
 use landfall_log::publish::{PendingRevision, Publisher};
-use landfall_log::{LogDisk, LogError, load_catalog};
+use landfall_log::{LogDisk, LogError, LogReader, load_catalog};
 use landfall_proto::WireError;
-use landfall_proto::model::encode_entry;
+use landfall_proto::model::{decode_entry, encode_entry};
 use landfall_proto::status::{Classify, Fault, chain};
 use landfall_runtime::Shutdown;
 use landfall_runtime::clock::Clock;
@@ -28,13 +29,16 @@ use tokio::sync::{mpsc, oneshot};
 use crate::catalog::SharedCatalog;
 use crate::promote::compose::Composed;
 use crate::state::log::{self as rows, Head};
-use crate::state::{State, StateError, gates, operations};
+use crate::state::{State, StateError, gates, history, operations};
 
 #[cfg(test)]
 mod tests;
 
 /// Operations that may wait for the committer; each waits in its own task.
 const WAITING_DRAFTS: usize = 16;
+/// Log entries, and bytes of them, that are read at once.
+const READ_ENTRIES: usize = 8192;
+const READ_BYTES: usize = 8 << 20;
 
 /// Why the log could not be opened or a revision not be published.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +197,8 @@ pub(crate) enum OperationRow {
         start: operations::Start,
         /// Name and digest of each entry, by position.
         entries: Vec<(String, Digest)>,
+        /// Whose names these are.
+        projects: BTreeSet<String>,
     },
 }
 
@@ -200,7 +206,15 @@ impl OperationRow {
     fn key(&self, tx: &rusqlite::Transaction<'_>) -> rusqlite::Result<i64> {
         match self {
             Self::Started(key) => Ok(*key),
-            Self::New { start, entries } => operations::start(tx, start, entries),
+            Self::New {
+                start,
+                entries,
+                projects,
+            } => {
+                let key = operations::start(tx, start, entries)?;
+                operations::set_projects(tx, key, projects)?;
+                Ok(key)
+            }
         }
     }
 }
@@ -307,6 +321,7 @@ pub(crate) async fn open(
     state.write("clear the outbox", rows::clear_outbox).await?;
     let checkpoint = refresh(&state, &publisher, &signer, &mut head, clock.unix_seconds()).await?;
 
+    catch_up(&state, &publisher.reader(), head.size).await?;
     let reader = publisher.reader();
     let catalog = blocking(move || Ok(load_catalog(&reader)?)).await?;
     let ends = state.read("read revisions", rows::revision_ends).await?;
@@ -336,6 +351,57 @@ pub(crate) async fn open(
         publisher,
         catalog,
     })
+}
+
+/// Derives from the log what the history does not know yet: all of it, if the
+/// database is older than that is kept.
+async fn catch_up(state: &State, reader: &LogReader, size: u64) -> Result<(), PublishError> {
+    let mut at = state.read("read what is known", history::known).await?;
+    while at < size {
+        let (reader, from) = (reader.clone(), at);
+        let revisions = blocking(move || revisions_from(&reader, from)).await?;
+        let entries: usize = revisions.iter().map(Vec::len).sum();
+        if entries == 0 {
+            break;
+        }
+        state
+            .write("derive the history", move |tx| {
+                let mut first = from;
+                for revision in &revisions {
+                    history::record(tx, first, revision)?;
+                    first += revision.len() as u64;
+                }
+                Ok(())
+            })
+            .await?;
+        at += entries as u64;
+        tracing::info!(size, at, "history derived from the log");
+    }
+    Ok(())
+}
+
+/// Whole revisions from the entry at index `from` on, some at a time.
+fn revisions_from(reader: &LogReader, from: u64) -> Result<Vec<Vec<Entry>>, PublishError> {
+    let (mut revisions, mut revision) = (Vec::new(), Vec::new());
+    let mut at = from;
+    loop {
+        let read = reader.read_entries(at, READ_ENTRIES, READ_BYTES)?;
+        if read.is_empty() {
+            return Ok(revisions);
+        }
+        for bytes in read {
+            let entry = decode_entry(&bytes)?;
+            let ends = matches!(entry, Entry::Commit(_));
+            revision.push(entry);
+            at += 1;
+            if ends {
+                revisions.push(std::mem::take(&mut revision));
+            }
+        }
+        if at - from >= READ_ENTRIES as u64 && !revisions.is_empty() {
+            return Ok(revisions);
+        }
+    }
 }
 
 /// The head in the database; the signed empty log if there is none.
@@ -511,14 +577,16 @@ impl Committer {
         let catalog = self.catalog.clone();
         let entries = blocking(move || {
             catalog.read(|catalog| catalog.check(&entries))?;
-            Ok(entries)
+            Ok(Arc::new(entries))
         })
         .await?;
 
         let (first, stored, stored_head) = (self.head.size, encoded.clone(), head.clone());
+        let recorded = Arc::clone(&entries);
         self.state
             .write("store a revision", move |tx| {
                 rows::append_revision(tx, revision, first, &stored, &stored_head)?;
+                history::record(tx, first, &recorded)?;
                 let operation = operation.key(tx)?;
                 operations::decide(tx, operation, &decisions)?;
                 after.record(tx, operation, now, revision.get(), unchanged)

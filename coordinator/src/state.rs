@@ -10,11 +10,13 @@
 pub(crate) mod audits;
 pub(crate) mod follow;
 pub(crate) mod gates;
+pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod mirrors;
 pub(crate) mod operations;
 pub(crate) mod plans;
 pub(crate) mod projects;
+pub(crate) mod quarantine;
 mod schema;
 pub(crate) mod tokens;
 

@@ -4,6 +4,7 @@ mod channels;
 mod fleet;
 mod followers;
 mod gate;
+mod history;
 mod hostile;
 mod promotion;
 mod reach;

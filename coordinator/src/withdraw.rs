@@ -267,6 +267,8 @@ impl Withdrawals {
             .iter()
             .map(|digest| (digest.to_string(), *digest))
             .collect();
+        let halves = self.state.read("read projects", projects::all).await?;
+        let projects = Bounds::new(&halves, &self.rules).owners_of(&change.reach);
         let choice = Choice::parse(&wish.what)?;
         let (expected, reason, way) = (change.clone(), wish.reason, wish.way);
         let encoded = encode(way, &expected.objects, &reason)?;
@@ -277,7 +279,11 @@ impl Withdrawals {
                     let again = decide(catalog, way, &choice);
                     compose(again.ok().as_ref(), &expected, encoded, outcome)
                 }),
-                operation: OperationRow::New { start, entries },
+                operation: OperationRow::New {
+                    start,
+                    entries,
+                    projects,
+                },
                 unchanged: 0,
                 after: After::Ends,
                 author: Author {

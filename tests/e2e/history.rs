@@ -117,6 +117,86 @@ fn names_and_digests_are_found_again_and_an_operation_tells_of_each_entry() {
 }
 
 #[test]
+fn what_ever_happened_to_a_name_is_told_and_what_was_left_out() {
+    let mut cluster = Cluster::start(Setup {
+        mirrors: Some(0),
+        ..Setup::default()
+    });
+    let first = cluster.stage_file("tool", b"one");
+    cluster.manifests.image("bad", "sha256:23eb4b17", "v1");
+    let output = finish(
+        cluster
+            .command(&["promote", "--confirm"])
+            .arg(&cluster.manifests.dir),
+    );
+    assert_eq!(output.status.code(), Some(1), "quarantined: {output:?}");
+    let history = |arguments: &[&str]| {
+        let mut command = cluster.command(&["history", "--json"]);
+        let output = finish(command.args(arguments));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), lines(&text), said)
+    };
+    let (code, told, _) = history(&["1"]);
+    assert_eq!(
+        (code, &told[0]["quarantined"], told.len()),
+        (Some(0), &1.into(), 3),
+        "{told:?}"
+    );
+    assert_eq!(
+        (&told[2]["outcome"], &told[2]["rule"]),
+        (&"quarantined".into(), &"malformed-digest".into())
+    );
+    let text = stdout(&mut cluster.command(&["history", "1"]));
+    assert!(
+        text.contains("left out") && text.contains("quarantined: "),
+        "{text}"
+    );
+
+    let name = "binaries/test/tool";
+    ok(&mut cluster.command(&["withdraw", name, "--reason", "CVE-1"]));
+    ok(&mut cluster.command(&["reinstate", name, "--reason", "mended"]));
+    let changes = |told: &[Value]| -> Vec<String> {
+        let change = |event: &Value| event["change"].as_str().unwrap().to_owned();
+        told.iter().map(change).collect()
+    };
+    for what in [name, "binaries/test/"] {
+        let (code, told, said) = history(&["--name", what]);
+        assert_eq!((code, said.as_str()), (Some(0), ""));
+        assert_eq!(changes(&told), ["reinstated", "withdrawn", "set"]);
+        assert_eq!(
+            (&told[1]["reason"], &told[1]["who"], &told[1]["revision"]),
+            (&"CVE-1".into(), &"loopback".into(), &2.into())
+        );
+        assert_eq!(told[2]["digest"], first);
+    }
+    let (_, told, said) = history(&["--name", name, "--limit", "1"]);
+    assert_eq!(changes(&told), ["reinstated"]);
+    assert!(said.contains("--before 3"), "{said}");
+    let (_, told, _) = history(&["--name", name, "--before", "3", "--limit", "1"]);
+    assert_eq!(changes(&told), ["withdrawn"]);
+    let (_, told, said) = history(&["--project", PROJECT, "--limit", "2"]);
+    assert_eq!((told.len(), &told[1]["revision"]), (2, &2.into()));
+    assert!(said.contains("there is more: --before "), "{said}");
+    let (_, told, said) = history(&["--project", PROJECT, "--before", "2"]);
+    assert_eq!(
+        (told.len(), &told[0]["revision"], said.as_str()),
+        (1, &1.into(), "")
+    );
+    for (arguments, expected) in [
+        (&["--name", "binaries/test/none"][..], 1),
+        (&["--name", "../x"], 2),
+        (&["--name", name, "--before", "x"], 2),
+        (&["--name", name, "--before", "0"], 2),
+        (&["1", "--name", name], 2),
+        (&["--before", "no-operation"], 1),
+    ] {
+        let (code, told, _) = history(arguments);
+        assert_eq!((code, told), (Some(expected), Vec::new()), "{arguments:?}");
+    }
+}
+
+#[test]
 fn any_number_of_people_follow_a_promotion_and_one_who_leaves_stops_nothing() {
     let staging = Staging::start();
     let mut cluster = Cluster::start(Setup {

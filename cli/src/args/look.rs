@@ -18,12 +18,22 @@ pub(crate) struct StatusArgs {
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
     /// An operation or a revision: who, why, and what became of each entry.
-    #[arg(value_name = "OPERATION|REVISION")]
+    #[arg(value_name = "OPERATION|REVISION", conflicts_with_all = ["name", "project", "before", "limit"])]
     pub(crate) what: Option<String>,
     #[command(flatten)]
     pub(crate) coordinator: CoordinatorArgs,
+    /// What ever happened to this: `repository:tag`, a path, a repository, a digest, or
+    /// all below `prefix/`.
+    #[arg(long, value_name = "NAME", conflicts_with = "project")]
+    pub(crate) name: Option<String>,
+    /// Only operations that were about this project.
+    #[arg(long, value_name = "P")]
+    pub(crate) project: Option<String>,
+    /// Only what was before this revision; or, of operations, before this one.
+    #[arg(long, value_name = "REVISION|OPERATION")]
+    pub(crate) before: Option<String>,
     /// At most this many, newest first.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
     /// One JSON object a line.
     #[arg(long)]

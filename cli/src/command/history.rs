@@ -1,4 +1,7 @@
-//! `landfall history`: past operations, newest first, or one with all its entries.
+//! `landfall history`: past operations, newest first, or one with all its entries;
+//! or what happened to a name (`names`).
+
+mod names;
 
 use landfall_catalog::Digest;
 use landfall_proto::v1;
@@ -31,6 +34,8 @@ struct Operation {
     refused: u64,
     failed: u64,
     removed: u64,
+    /// Entries of the manifests that were left out for a finding.
+    quarantined: u64,
     error: String,
 }
 
@@ -39,12 +44,10 @@ pub(crate) async fn run(args: HistoryArgs) -> Result<Verdict, Failure> {
     if let Some(what) = &args.what {
         return show(coordinator, what, args.json).await;
     }
-    let operations = v1::promotion_client::PromotionClient::new(connect::connection(coordinator)?)
-        .list(v1::ListOperationsRequest { limit: args.limit })
-        .await
-        .map_err(|status| connect::refused(coordinator, &status))?
-        .into_inner()
-        .operations;
+    if let Some(name) = &args.name {
+        return names::run(name, &args).await;
+    }
+    let (operations, next) = operations(&args).await?;
     if args.json {
         for operation in operations {
             output::json(&Operation::from(operation))?;
@@ -52,7 +55,57 @@ pub(crate) async fn run(args: HistoryArgs) -> Result<Verdict, Failure> {
     } else {
         output::line(table(operations.into_iter().map(Operation::from)).render())?;
     }
+    tell_more(&next);
     Ok(Verdict::Done)
+}
+
+/// As many as were asked for, and what goes on with the rest; they come in pages.
+async fn operations(args: &HistoryArgs) -> Result<(Vec<v1::Operation>, String), Failure> {
+    let coordinator = &args.coordinator.coordinator;
+    let mut client = v1::promotion_client::PromotionClient::new(connect::connection(coordinator)?);
+    let before = args.before.clone().unwrap_or_default();
+    let mut request = v1::ListOperationsRequest {
+        project: args.project.clone().unwrap_or_default(),
+        ..v1::ListOperationsRequest::default()
+    };
+    // An operation's id is no number.
+    match before.parse() {
+        Ok(revision) => request.before_revision = earlier_than(revision)?,
+        Err(_) => request.before_operation = before,
+    }
+    let mut operations: Vec<v1::Operation> = Vec::new();
+    loop {
+        let left = (args.limit as usize).saturating_sub(operations.len());
+        request.limit = u32::try_from(left).unwrap_or(u32::MAX);
+        let answer = client
+            .list(request.clone())
+            .await
+            .map_err(|status| connect::refused(coordinator, &status))?
+            .into_inner();
+        operations.extend(answer.operations);
+        if answer.next.is_empty() || operations.len() >= args.limit as usize {
+            return Ok((operations, answer.next));
+        }
+        request.before_revision = 0;
+        request.before_operation = answer.next;
+    }
+}
+
+/// Nothing is earlier than nothing.
+fn earlier_than(revision: u64) -> Result<u64, Failure> {
+    match revision {
+        0 => Err(Failure::Usage("--before: the first revision is 1".into())),
+        revision => Ok(revision),
+    }
+}
+
+/// Says how to see what was left out.
+fn tell_more(before: &str) {
+    if !before.is_empty() {
+        output::note(format!(
+            "there is more: --before {before}, or a larger --limit"
+        ));
+    }
 }
 
 /// One operation, and what became of each of its entries.
@@ -82,6 +135,9 @@ async fn show(coordinator: &str, what: &str, as_json: bool) -> Result<Verdict, F
         for entry in answer.entries {
             tell(entry, as_json)?;
         }
+        for finding in answer.quarantined {
+            tell_quarantined(finding, as_json)?;
+        }
         from = answer.next;
         if from == 0 {
             return Ok(Verdict::Done);
@@ -107,7 +163,29 @@ fn tell(entry: v1::EntryOutcome, as_json: bool) -> Result<(), Failure> {
         "" => String::new(),
         detail => format!(": {detail}"),
     };
-    output::line(format!("{outcome}: {} {digest}{why}", entry.name))?;
+    output::line(output::plain(&format!(
+        "{outcome}: {} {digest}{why}",
+        entry.name
+    )))?;
+    Ok(())
+}
+
+/// What is no entry, because it was left out.
+fn tell_quarantined(finding: v1::Finding, as_json: bool) -> Result<(), Failure> {
+    let hash = Digest::try_from_slice(&finding.content_hash);
+    let hash = hash.map(|hash| hash.to_string()).unwrap_or_default();
+    if as_json {
+        output::json(
+            &json!({"outcome": "quarantined", "severity": finding.severity,
+            "rule": finding.rule, "file": finding.file, "line": finding.line,
+            "column": finding.column, "message": finding.message, "content_hash": hash}),
+        )?;
+        return Ok(());
+    }
+    output::line(output::plain(&format!(
+        "quarantined: {}:{}:{}: {} [{}] {hash}",
+        finding.file, finding.line, finding.column, finding.message, finding.rule
+    )))?;
     Ok(())
 }
 
@@ -120,6 +198,10 @@ fn text(operation: &Operation) -> String {
     };
     let mut table = Table::new(&["OPERATION", &operation.operation]);
     let started = output::time(operation.started);
+    let left_out = match operation.quarantined {
+        0 => String::new(),
+        count => format!("{count} entries of the manifests, quarantined"),
+    };
     for (what, text) in [
         ("who", operation.who.as_str()),
         ("why", &operation.why),
@@ -127,6 +209,7 @@ fn text(operation: &Operation) -> String {
         ("plan", operation.plan.as_deref().unwrap_or_default()),
         ("started", &started),
         ("ended", &ended),
+        ("left out", &left_out),
         ("error", &operation.error),
     ] {
         if !text.is_empty() {
@@ -148,6 +231,7 @@ fn table(operations: impl Iterator<Item = Operation>) -> Table {
         ">LOST",
         ">REFUSED",
         ">FAILED",
+        ">QUARANTINED",
         "WHY",
     ]);
     for operation in operations {
@@ -167,6 +251,7 @@ fn table(operations: impl Iterator<Item = Operation>) -> Table {
             operation.lost.to_string(),
             operation.refused.to_string(),
             operation.failed.to_string(),
+            operation.quarantined.to_string(),
             if operation.error.is_empty() {
                 operation.why
             } else {
@@ -198,6 +283,7 @@ impl From<v1::Operation> for Operation {
             refused: result.refused,
             failed: result.failed,
             removed: result.removed,
+            quarantined: operation.quarantined,
             error: result.error,
         }
     }

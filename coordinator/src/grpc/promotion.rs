@@ -11,9 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::following::Feeds;
-use super::operation::{listed, operation_to_wire};
 use super::telling::told;
-use super::{STOPPING, Shared, gates, lookup, projects, trace, upload, withdraw};
+use super::{STOPPING, Shared, gates, history, lookup, projects, trace, upload, withdraw};
 use crate::principal::Action;
 use crate::promote::operation::{Confirmed, Operations};
 use crate::promote::plan::{Event, Summary, Wish};
@@ -21,10 +20,6 @@ use crate::promote::revert;
 
 /// Plan events that may wait for the transport.
 const PLAN_EVENTS: usize = 64;
-/// Operations that a list has when nobody says how many.
-const USUAL_LIST: u32 = 50;
-/// Operations that a list has at most.
-pub(super) const MAX_LIST: u32 = 1000;
 /// Longest reason, in bytes; it goes into the log.
 const MAX_WHY_BYTES: usize = 4096;
 /// Longest commit id of manifests, in bytes.
@@ -178,42 +173,21 @@ impl promotion_server::Promotion for Service {
         &self,
         request: Request<v1::ShowOperationRequest>,
     ) -> Result<Response<v1::ShowOperationResponse>, Status> {
-        lookup::show_operation(&self.shared, request).await
+        history::show_operation(&self.shared, request).await
     }
 
     async fn list(
         &self,
         request: Request<v1::ListOperationsRequest>,
     ) -> Result<Response<v1::ListOperationsResponse>, Status> {
-        self.shared.gate.admit(&request, Action::ReadOperations)?;
-        let limit = match request.into_inner().limit {
-            0 => USUAL_LIST,
-            limit => limit.min(MAX_LIST),
-        };
-        let operations = self
-            .shared
-            .operations
-            .newest(limit)
-            .await
-            .map_err(|error| to_status(&error))?;
-        let waiting = self.shared.operations.waiting().await;
-        let waiting = waiting.map_err(|error| to_status(&error))?;
-        let waits = |sequence| {
-            let mut waiting = waiting.iter().map(|it| it.operation.sequence);
-            waiting.any(|one| one == sequence)
-        };
-        Ok(Response::new(v1::ListOperationsResponse {
-            operations: operations
-                .into_iter()
-                .map(|operation| {
-                    let at_gate = waits(operation.sequence);
-                    v1::Operation {
-                        at_gate,
-                        ..listed(operation_to_wire(operation))
-                    }
-                })
-                .collect(),
-        }))
+        history::list(&self.shared, request).await
+    }
+
+    async fn history(
+        &self,
+        request: Request<v1::HistoryRequest>,
+    ) -> Result<Response<v1::HistoryResponse>, Status> {
+        history::history(&self.shared, request).await
     }
 }
 

@@ -73,6 +73,15 @@ impl Bounds {
         }
     }
 
+    /// The projects that any of these names belongs to.
+    pub(crate) fn owners_of<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a Name>,
+    ) -> BTreeSet<String> {
+        let owners = names.into_iter().filter_map(|name| self.owners(name));
+        owners.flatten().cloned().collect()
+    }
+
     /// Why `project` may not set `name` on behalf of somebody with that scope.
     pub(crate) fn setting(&self, name: &Name, project: &str, scope: &Scope) -> Result<(), String> {
         if !scope.holds(project) {

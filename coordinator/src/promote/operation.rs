@@ -7,11 +7,11 @@
 mod gate;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use landfall_catalog::{Digest, Name};
+use landfall_catalog::{Catalog, Digest, Name};
 use landfall_promotion::ProductionRule;
 use landfall_proto::status::{Classify, Fault, chain};
 use landfall_runtime::clock::Clock;
@@ -31,7 +31,8 @@ use crate::metrics::Metrics;
 use crate::publish::{Ledger, PublishError};
 use crate::state::operations::{self as rows, Decision, EntryRow};
 use crate::state::projects::{self, Half, HalfKind, Standing};
-use crate::state::{State, StateError, gates, plans};
+use crate::state::quarantine::Quarantine;
+use crate::state::{State, StateError, gates, plans, quarantine};
 pub(crate) use gate::{GateChoice, Waiting};
 
 /// Why an operation could not be started or carried out.
@@ -251,7 +252,7 @@ impl Operations {
         };
         let id = start.id.clone();
         let (entries, halves) = (orders.rows(), orders.halves.clone());
-        let asked = Asked::of(&orders);
+        let (asked, left_out) = (Asked::of(&orders), orders.left_out.clone());
         let (row, scope, gate) = (start.clone(), confirmed.scope, confirmed.gate);
         let rules = Arc::clone(&self.inner.rules);
         let operation = self
@@ -268,6 +269,8 @@ impl Operations {
                 }
                 let differing = register(tx, &halves, &scope, &row.who, now)?;
                 let bounds = Bounds::new(&projects::all(tx)?, &rules);
+                rows::set_projects(tx, sequence, &asked.projects(&bounds))?;
+                quarantine::put(tx, sequence, left_out.entries, &left_out.findings)?;
                 rows::decide(tx, sequence, &refusals(&asked, &differing, &bounds, &scope))?;
                 Ok(Some(rows::Operation {
                     sequence,
@@ -394,15 +397,60 @@ impl Operations {
             .await?)
     }
 
-    /// The newest operations, newest first.
-    pub(crate) async fn newest(&self, limit: u32) -> Result<Vec<rows::Operation>, OperationError> {
+    /// Operations before that one, newest first; of one project, if so.
+    pub(crate) async fn newest(
+        &self,
+        before: Option<i64>,
+        project: Option<String>,
+        limit: u32,
+    ) -> Result<Vec<rows::Operation>, OperationError> {
+        let before = before.unwrap_or(i64::MAX);
         Ok(self
             .inner
             .state
             .read("list operations", move |connection| {
-                rows::newest(connection, limit)
+                rows::newest(connection, before, project.as_deref(), limit)
             })
             .await?)
+    }
+
+    /// What an operation left out of the manifests, from a position on.
+    pub(crate) async fn quarantined_from(
+        &self,
+        operation: i64,
+        from: u32,
+        limit: u32,
+    ) -> Result<Vec<(u32, Quarantine)>, OperationError> {
+        Ok(self
+            .inner
+            .state
+            .read("read what was left out", move |connection| {
+                quarantine::of(connection, operation, from, limit)
+            })
+            .await?)
+    }
+
+    /// Says of operations that are older than this is kept which projects they
+    /// were about, as names belong to projects now.
+    pub(crate) async fn attribute(&self) -> Result<(), OperationError> {
+        loop {
+            let (rules, catalog) = (Arc::clone(&self.inner.rules), self.inner.catalog.clone());
+            let attribute = move |tx: &rusqlite::Transaction<'_>| {
+                let Some(operation) = rows::without_projects(tx)? else {
+                    return Ok(false);
+                };
+                let bounds = Bounds::new(&projects::all(tx)?, &rules);
+                let entries = rows::entries(tx, operation)?;
+                let names: Vec<Name> = catalog
+                    .read(|catalog| entries.iter().flat_map(|it| meant(catalog, it)).collect());
+                rows::add_projects(tx, operation, &bounds.owners_of(&names))?;
+                Ok(true)
+            };
+            let what = "find whose operations they are";
+            if !self.inner.state.write(what, attribute).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Carries it out, or, without orders, ends it.
@@ -476,6 +524,17 @@ impl Inner {
     }
 }
 
+/// The names that an entry is about: its own or, of a withdrawal, those of the
+/// object.
+fn meant(catalog: &Catalog, entry: &EntryRow) -> Vec<Name> {
+    if entry.name != entry.digest.to_string() {
+        return entry.name.parse().into_iter().collect();
+    }
+    let ordinal = catalog.ordinal(&entry.digest);
+    let names = ordinal.into_iter().flat_map(|it| catalog.names_of(it));
+    names.collect()
+}
+
 /// An operation that runs is among those that do.
 struct Feed {
     inner: Arc<Inner>,
@@ -512,6 +571,20 @@ impl Asked {
                 .collect(),
             removed: removed.map(|(name, _)| name.clone()).collect(),
         }
+    }
+}
+
+impl Asked {
+    /// The projects that ask; where nobody does, those whose names they are.
+    fn projects(&self, bounds: &Bounds) -> BTreeSet<String> {
+        let (asking, others): (Vec<_>, Vec<_>) = self
+            .set
+            .iter()
+            .partition(|(_, project, _)| !project.is_empty());
+        let names = others.into_iter().map(|(name, ..)| name);
+        let mut projects = bounds.owners_of(names.chain(&self.removed));
+        projects.extend(asking.into_iter().map(|(_, project, _)| project.clone()));
+        projects
     }
 }
 

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use landfall_catalog::{Digest, MediaType, Name, Object, Referrer};
-use landfall_promotion::{EntryState, Kind, Project, ResolvedEntry, ResolvedPlan};
+use landfall_promotion::{EntryState, Finding, Kind, Project, ResolvedEntry, ResolvedPlan};
 use serde::{Deserialize, Serialize};
 
 use crate::state::projects::{Half, HalfKind};
+use crate::state::quarantine::Quarantine;
+use crate::text::cut;
 
 /// Everything that an operation may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,42 @@ pub(crate) struct Orders {
     pub(crate) entries: Vec<Order>,
     /// Names to remove, and what they mean now.
     pub(crate) removals: Vec<(Name, Digest)>,
+    /// What of the manifests is not among it.
+    pub(crate) left_out: LeftOut,
+}
+
+/// What of the manifests was left out for findings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeftOut {
+    /// Entries and tags.
+    pub(crate) entries: u64,
+    /// Why, shortened; the first [`LeftOut::MOST`] of them.
+    pub(crate) findings: Vec<Quarantine>,
+}
+
+impl LeftOut {
+    /// Findings that are kept.
+    const MOST: usize = 1000;
+    /// Longest file and message that are kept, in bytes.
+    const LONGEST: usize = 1024;
+
+    /// Keeps what findings say of what was left out.
+    pub(crate) fn new<'a>(entries: u64, findings: impl Iterator<Item = &'a Finding>) -> Self {
+        let quarantining = findings.filter(|finding| finding.quarantines);
+        let kept = quarantining.take(Self::MOST).map(|finding| Quarantine {
+            severity: finding.severity.to_string(),
+            rule: finding.rule.to_owned(),
+            file: cut(finding.file.clone(), Self::LONGEST),
+            line: finding.line,
+            column: finding.column,
+            message: cut(finding.message.clone(), Self::LONGEST),
+            content_hash: finding.content_hash,
+        });
+        Self {
+            entries,
+            findings: kept.collect(),
+        }
+    }
 }
 
 /// One name to set.
@@ -63,6 +101,7 @@ impl Orders {
         unread: &BTreeSet<usize>,
         unchanged: u64,
         halves: Vec<Half>,
+        left_out: LeftOut,
     ) -> Self {
         let mut shared: HashMap<Digest, Vec<Arc<Object>>> = HashMap::new();
         let entries = resolved
@@ -93,6 +132,7 @@ impl Orders {
             halves,
             entries,
             removals,
+            left_out,
         }
     }
 
@@ -180,6 +220,8 @@ struct Stored {
     objects: Vec<StoredObject>,
     entries: Vec<StoredEntry>,
     removals: Vec<(Name, Digest)>,
+    #[serde(default)]
+    left_out: LeftOut,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -253,6 +295,7 @@ impl From<&Orders> for Stored {
             objects,
             entries,
             removals: orders.removals.clone(),
+            left_out: orders.left_out.clone(),
         }
     }
 }
@@ -294,6 +337,7 @@ impl TryFrom<Stored> for Orders {
             halves: stored.halves,
             entries,
             removals: stored.removals,
+            left_out: stored.left_out,
         })
     }
 }
@@ -355,6 +399,7 @@ mod tests {
             halves: Vec::new(),
             entries: vec![entry("f/m", &[&unread]), entry("r:v1", &[&layer, &read])],
             removals: Vec::new(),
+            left_out: LeftOut::default(),
         };
         let again = Orders::decode(&orders.encode().unwrap()).unwrap();
         assert_eq!(again, orders);
@@ -413,6 +458,18 @@ mod tests {
                 entry("dir/file", OrderState::Refused("rule".into()), &[]),
             ],
             removals: vec![("r:old".parse().unwrap(), Digest::of(b"old"))],
+            left_out: LeftOut {
+                entries: 2,
+                findings: vec![Quarantine {
+                    severity: "error".into(),
+                    rule: "bad-tag".into(),
+                    file: "images.yaml".into(),
+                    line: 3,
+                    column: 4,
+                    message: "no tag".into(),
+                    content_hash: Digest::of(b"fault"),
+                }],
+            },
         };
         let bytes = orders.encode().unwrap();
         let layer_text = layer.digest.to_string();

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::bounds::{self, Bounds, Scope, model_kind};
 use super::brake;
 use super::operation::half_differs;
-use super::orders::{Orders, half_of};
+use super::orders::{LeftOut, Orders, half_of};
 use super::resolve::{Resolution, Resolver, ToResolve};
 use crate::catalog::SharedCatalog;
 use crate::state::projects::{self, Half, HalfKind, Standing};
@@ -140,7 +140,7 @@ pub(super) struct Told {
     /// What waits is among it.
     pub(super) unchanged: u64,
     pub(super) waiting: Vec<Planned>,
-    pub(super) quarantined: u64,
+    pub(super) left_out: LeftOut,
 }
 
 /// Makes plans; cheap to clone.
@@ -180,7 +180,7 @@ impl Planner {
             plan,
             refused,
             halves,
-            quarantined,
+            left_out,
         } = drafted;
         for finding in &plan.findings {
             tell(&events, Event::Finding(finding.clone())).await?;
@@ -221,7 +221,7 @@ impl Planner {
             entries: entries as u64,
             unchanged: (unchanged.len() + waiting.len()) as u64 + resolution.unchanged,
             waiting,
-            quarantined,
+            left_out,
         };
         self.conclude(resolution, told, halves, events, slot).await
     }
@@ -276,7 +276,10 @@ impl Planner {
         slot: OwnedSemaphorePermit,
     ) -> Result<(), PlanError> {
         let unchanged = told.unchanged;
-        let plan = self.remember(&resolution, unchanged, halves).await?;
+        let left_out = told.left_out.clone();
+        let plan = self
+            .remember(&resolution, unchanged, halves, left_out)
+            .await?;
         // What is left is to be read by the one who asked.
         drop(slot);
         for finding in &resolution.findings {
@@ -293,7 +296,7 @@ impl Planner {
             lost: 0,
             failed: 0,
             bytes_to_copy: 0,
-            quarantined: told.quarantined,
+            quarantined: told.left_out.entries,
         };
         for planned in planned(&resolution).chain(told.waiting) {
             summary.count(&planned);
@@ -308,10 +311,11 @@ impl Planner {
         resolution: &Resolution,
         unchanged: u64,
         halves: Vec<Half>,
+        left_out: LeftOut,
     ) -> Result<Digest, PlanError> {
         let plan = &resolution.plan;
         let digest = plan.digest();
-        let orders = Orders::new(plan, &resolution.unread, unchanged, halves);
+        let orders = Orders::new(plan, &resolution.unread, unchanged, halves, left_out);
         let body = blocking(move || orders.encode()).await??;
         if body.len() > MAX_BODY_BYTES {
             return Err(PlanError::TooLarge(body.len()));
@@ -333,7 +337,7 @@ struct Drafted {
     refused: Vec<(Asked, String)>,
     halves: Vec<Half>,
     /// Entries and tags of any project that are left out because of a finding.
-    quarantined: u64,
+    left_out: LeftOut,
 }
 
 /// Plans the projects whose sensitive half is the registered one or not
@@ -392,7 +396,7 @@ fn draft(
         plan,
         refused: refused.collect(),
         halves,
-        quarantined: own.stats.quarantined,
+        left_out: LeftOut::new(own.stats.quarantined, own.findings.iter()),
     }
 }
 

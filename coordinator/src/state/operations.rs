@@ -5,6 +5,8 @@
 //! in the transaction of the revision that makes the names visible; so an
 //! operation that was killed resumes with exactly the entries without one.
 
+use std::collections::BTreeSet;
+
 use landfall_catalog::Digest;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
@@ -47,6 +49,8 @@ pub(crate) struct Totals {
     pub(crate) refused: u64,
     pub(crate) failed: u64,
     pub(crate) removed: u64,
+    /// Entries of the manifests that were left out for a finding.
+    pub(crate) quarantined: u64,
     /// Why it could not be finished as a whole; empty if it was.
     pub(crate) error: String,
 }
@@ -101,6 +105,45 @@ pub(crate) fn start(
         insert.execute(params![sequence, position, name, digest.as_bytes()])?;
     }
     Ok(sequence)
+}
+
+/// Says which projects an operation is about.
+pub(crate) fn set_projects(
+    tx: &Transaction<'_>,
+    operation: i64,
+    projects: &BTreeSet<String>,
+) -> rusqlite::Result<()> {
+    let mut insert =
+        tx.prepare("INSERT INTO operation_project (project, operation) VALUES (?1, ?2)")?;
+    for project in projects {
+        insert.execute(params![project, operation])?;
+    }
+    Ok(())
+}
+
+/// The same of an operation of which nobody said it when it started.
+pub(crate) fn add_projects(
+    tx: &Transaction<'_>,
+    operation: i64,
+    projects: &BTreeSet<String>,
+) -> rusqlite::Result<()> {
+    set_projects(tx, operation, projects)?;
+    tx.execute(
+        "UPDATE operation SET has_projects = 1 WHERE sequence = ?1",
+        params![operation],
+    )?;
+    Ok(())
+}
+
+/// The oldest operation of which nobody said what projects it is about.
+pub(crate) fn without_projects(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection
+        .query_row(
+            "SELECT sequence FROM operation WHERE has_projects = 0 ORDER BY sequence LIMIT 1",
+            (),
+            |row| row.get(0),
+        )
+        .optional()
 }
 
 /// The origin now holds all of these entries: position, and whether anything was copied.
@@ -183,14 +226,16 @@ pub(crate) fn find(connection: &Connection, id: &str) -> rusqlite::Result<Option
         .optional()
 }
 
-/// The operation that published a revision.
+/// The operation that published a revision, be it the content or the names.
 pub(crate) fn of_revision(
     connection: &Connection,
     revision: u64,
 ) -> rusqlite::Result<Option<Operation>> {
     connection
         .query_row(
-            "SELECT * FROM operation WHERE revision = ?1 ORDER BY sequence LIMIT 1",
+            "SELECT * FROM operation WHERE revision = ?1 AND ?1 > 0
+             OR sequence IN (SELECT operation FROM gate WHERE revision = ?1 AND ?1 > 0)
+             ORDER BY sequence LIMIT 1",
             params![signed(revision)],
             operation_from_row,
         )
@@ -213,11 +258,25 @@ pub(crate) fn entries_from(
         .collect()
 }
 
-/// The newest operations, newest first.
-pub(crate) fn newest(connection: &Connection, limit: u32) -> rusqlite::Result<Vec<Operation>> {
+/// Operations before the one of a key, newest first; of one project, if so.
+pub(crate) fn newest(
+    connection: &Connection,
+    before: i64,
+    project: Option<&str>,
+    limit: u32,
+) -> rusqlite::Result<Vec<Operation>> {
+    let chosen = match project {
+        None => "operation WHERE sequence < ?1 AND ?2 IS NULL",
+        Some(_) => {
+            "operation_project p JOIN operation ON sequence = p.operation
+             WHERE p.operation < ?1 AND p.project = ?2"
+        }
+    };
     connection
-        .prepare("SELECT * FROM operation ORDER BY sequence DESC LIMIT ?1")?
-        .query_map(params![limit], operation_from_row)?
+        .prepare(&format!(
+            "SELECT operation.* FROM {chosen} ORDER BY sequence DESC LIMIT ?3"
+        ))?
+        .query_map(params![before, project, limit], operation_from_row)?
         .collect()
 }
 
@@ -274,6 +333,7 @@ fn operation_from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Operation> {
             refused: unsigned(row, "refused")?,
             failed: unsigned(row, "failed")?,
             removed: unsigned(row, "removed")?,
+            quarantined: unsigned(row, "quarantined")?,
             error: row.get("error")?,
         },
     })
@@ -406,7 +466,7 @@ mod tests {
             }
         );
         let newest = state
-            .read("test", |connection| newest(connection, 1))
+            .read("test", |connection| newest(connection, i64::MAX, None, 1))
             .await
             .unwrap();
         assert_eq!(newest[0].start.id, "op-2");

@@ -7,7 +7,15 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::StateError;
 
-const MIGRATIONS: [&str; 6] = [FIRST, TOKENS, GATES, AUDITS, TO_FOLLOW, TOKEN_NAMES];
+const MIGRATIONS: [&str; 7] = [
+    FIRST,
+    TOKENS,
+    GATES,
+    AUDITS,
+    TO_FOLLOW,
+    TOKEN_NAMES,
+    HISTORY,
+];
 
 const FIRST: &str = "
 -- The newest checkpoint that was ever signed. What the tiles must come to show.
@@ -188,6 +196,64 @@ INSERT INTO to_follow SELECT sequence FROM operation WHERE finished IS NULL;
 const TOKEN_NAMES: &str = "
 -- What people call a token; empty: nothing.
 ALTER TABLE token ADD COLUMN name TEXT NOT NULL DEFAULT '';
+";
+
+const HISTORY: &str = "
+-- What happened to names, and (name '') to objects; derived from the log.
+CREATE TABLE name_change (
+    name      TEXT    NOT NULL,
+    log_index INTEGER NOT NULL,
+    revision  INTEGER NOT NULL,
+    kind      TEXT    NOT NULL,
+    digest    BLOB    NOT NULL CHECK (length(digest) = 32),
+    before    BLOB    CHECK (length(before) = 32), -- of what moved
+    reason    TEXT    NOT NULL,
+    PRIMARY KEY (name, log_index)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX name_change_of ON name_change (substr(digest, 1, 8));
+CREATE INDEX name_change_from ON name_change (substr(before, 1, 8)) WHERE before IS NOT NULL;
+
+-- How many entries of the log these rows are derived from.
+CREATE TABLE history_known (
+    only INTEGER PRIMARY KEY CHECK (only = 0),
+    size INTEGER NOT NULL
+) STRICT;
+INSERT INTO history_known (only, size) VALUES (0, 0);
+
+-- What the commit of each revision says; derived from the log.
+ALTER TABLE revision ADD COLUMN time      INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE revision ADD COLUMN who       TEXT    NOT NULL DEFAULT '';
+ALTER TABLE revision ADD COLUMN why       TEXT    NOT NULL DEFAULT '';
+ALTER TABLE revision ADD COLUMN operation TEXT    NOT NULL DEFAULT '';
+
+-- Which projects an operation was about. Said when it starts, or of an older one
+-- when the database is opened.
+CREATE TABLE operation_project (
+    project   TEXT    NOT NULL,
+    operation INTEGER NOT NULL REFERENCES operation (sequence),
+    PRIMARY KEY (project, operation)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE operation ADD COLUMN has_projects INTEGER NOT NULL DEFAULT 1;
+UPDATE operation SET has_projects = 0;
+CREATE INDEX operation_without_projects ON operation (sequence) WHERE has_projects = 0;
+CREATE INDEX operation_of_revision ON operation (revision);
+CREATE INDEX gate_of_revision ON gate (revision);
+
+-- Entries of the manifests that were left out for a finding: how many, and why,
+-- as far as that is kept.
+ALTER TABLE operation ADD COLUMN quarantined INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE operation_quarantine (
+    operation    INTEGER NOT NULL REFERENCES operation (sequence),
+    position     INTEGER NOT NULL,
+    severity     TEXT    NOT NULL,
+    rule         TEXT    NOT NULL,
+    file         TEXT    NOT NULL,
+    line         INTEGER NOT NULL,
+    at_column    INTEGER NOT NULL,
+    message      TEXT    NOT NULL,
+    content_hash BLOB    NOT NULL CHECK (length(content_hash) = 32),
+    PRIMARY KEY (operation, position)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Applies what is missing, in one transaction.

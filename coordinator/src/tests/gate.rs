@@ -86,7 +86,7 @@ async fn a_gate_that_nobody_could_open_is_refused_before_anything_is_copied() {
         let refused = client.promote(gated(&planned, percent)).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{percent}");
     }
-    let listed = client.list(v1::ListOperationsRequest { limit: 0 }).await;
+    let listed = client.list(v1::ListOperationsRequest::default()).await;
     assert!(listed.unwrap().into_inner().operations.is_empty());
     let blob = format!("blobs/sha256/{}", Digest::of(b"good").to_hex());
     assert!(std::fs::metadata(folders.path("origin").join(blob)).is_err());

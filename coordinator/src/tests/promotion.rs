@@ -119,7 +119,7 @@ async fn files_arrive_whole_and_one_lost_entry_holds_up_nothing() {
 
     let history = coordinator
         .promotion()
-        .list(v1::ListOperationsRequest { limit: 0 })
+        .list(v1::ListOperationsRequest::default())
         .await
         .unwrap()
         .into_inner()

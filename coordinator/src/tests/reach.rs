@@ -208,7 +208,10 @@ async fn no_manifest_leads_a_token_out_of_its_project() {
         let found = coordinator.get(&format!("/origin/binaries/{path}")).await.0;
         assert_eq!(found, status, "{path}");
     }
-    let operations = v1::ListOperationsRequest { limit: 1 };
+    let operations = v1::ListOperationsRequest {
+        limit: 1,
+        ..v1::ListOperationsRequest::default()
+    };
     let newest = coordinator.promotion().list(operations).await.unwrap();
     assert!(newest.into_inner().operations[0].who.starts_with("token "));
     coordinator.stop().await;

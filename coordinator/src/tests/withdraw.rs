@@ -86,7 +86,10 @@ async fn what_was_withdrawn_stays_withdrawn_until_it_is_reinstated() {
         (3, vec![name.to_owned()])
     );
     assert_eq!(coordinator.get(&format!("/origin/{name}")).await.0, 200);
-    let list = v1::ListOperationsRequest { limit: 2 };
+    let list = v1::ListOperationsRequest {
+        limit: 2,
+        ..v1::ListOperationsRequest::default()
+    };
     let operations = client.list(list).await.unwrap().into_inner().operations;
     assert!(operations[0].why.contains("a false alarm"));
     assert_eq!(operations[0].result.as_ref().unwrap().present, 1);

@@ -71,7 +71,7 @@ struct OperationRow {
 }
 
 pub(super) async fn show(State(views): State<Views>) -> Response {
-    let operations = match views.operations.newest(OPERATIONS).await {
+    let operations = match views.operations.newest(None, None, OPERATIONS).await {
         Ok(operations) => operations,
         Err(error) => {
             tracing::error!(error = %chain(&error), "the page cannot be made");
