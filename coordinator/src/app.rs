@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::principal::Gate;
 use crate::promote::execute::Executor;
 use crate::promote::follow::Follower;
+use crate::promote::leftovers;
 use crate::promote::operation::{OperationError, Operations, Parts};
 use crate::promote::plan::Planner;
 use crate::promote::resolve::Resolver;
@@ -266,6 +267,13 @@ async fn start(
         hiding.keep_hidden(until).await;
     });
     tasks.spawn("names", OnError::Log, follower.run(shutdown.clone()));
+    let tidying = leftovers::run(
+        state.clone(),
+        store.clone(),
+        Arc::clone(&clock),
+        shutdown.clone(),
+    );
+    tasks.spawn("leftovers", OnError::Log, tidying);
     let audits = Audits::load(AuditParts {
         state: state.clone(),
         catalog: catalog.clone(),

@@ -20,6 +20,7 @@ pub(crate) mod execute;
 mod facts;
 pub(crate) mod follow;
 pub(crate) mod gate;
+pub(crate) mod leftovers;
 pub(crate) mod operation;
 pub(crate) mod orders;
 mod patient;

@@ -131,6 +131,24 @@ impl Store {
             .await
     }
 
+    /// Throws away transfers into it that nobody goes on with and that were not
+    /// touched since `before` (POSIX seconds); gives how many. Of a registry
+    /// nothing: it ends uploads by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::has`].
+    pub async fn tidy(&self, before: u64) -> Result<u64, StoreError> {
+        match self {
+            Self::Directory(store) => {
+                let discarded = store.run(move |store| store.discard_stale(before)).await?;
+                Ok(discarded.len() as u64)
+            }
+            Self::Bucket(store) => store.abort_stale(before).await,
+            Self::Registry(_) => Ok(0),
+        }
+    }
+
     /// Every object with its length in bytes, sorted by digest.
     ///
     /// # Errors

@@ -441,6 +441,32 @@ impl BucketStore {
 
     /// Aborts what this owner has begun and not finished: of one object, or all
     /// of it. Nobody else may be writing that.
+    /// Aborts uploads of this owner that nobody here goes on with and that were
+    /// begun before `before` (POSIX seconds). Gives how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Remote`].
+    pub async fn abort_stale(&self, before: u64) -> Result<u64, StoreError> {
+        let folder = self.key(&[".landfall", "uploads", &self.inner.owner]);
+        let found = self.inner.store.list(Some(&folder));
+        let found: Vec<_> = found.map_err(remote("list", &folder)).try_collect().await?;
+        let mut aborted = 0;
+        for meta in found {
+            let is_old = u64::try_from(meta.last_modified.timestamp());
+            let digest = meta.location.filename().map(Digest::from_hex);
+            let (true, Some(Ok(digest))) = (is_old.is_ok_and(|at| at < before), digest) else {
+                continue;
+            };
+            let Some(_claim) = self.inner.claims.try_take(&digest) else {
+                continue;
+            };
+            self.abort_leftovers(Some(&digest)).await?;
+            aborted += 1;
+        }
+        Ok(aborted)
+    }
+
     async fn abort_leftovers(&self, digest: Option<&Digest>) -> Result<(), StoreError> {
         let Some(multipart) = &self.inner.multipart else {
             return Ok(());

@@ -53,7 +53,33 @@ pub(super) async fn leftovers_of_a_killed_writer_are_aborted(ground: &Ground, pe
         }
         () = far.notified() => {}
     }
-    drop(store);
+    assert_eq!(uploads(peer).await, 1, "it was killed in the middle");
+    // Who goes on without a restart: not before it is old, nor what is written.
+    let now = landfall_runtime::Clock::unix_seconds(&landfall_runtime::SystemClock);
+    assert_eq!(store.tidy(now - 60).await.unwrap(), 0, "it is young");
+    let Store::Bucket(bucket) = &store else {
+        panic!("a bucket")
+    };
+    let claim = bucket.claim(&want.digest).await;
+    assert_eq!(store.tidy(now + 60).await.unwrap(), 0, "somebody writes it");
+    drop(claim);
+    assert_eq!(uploads(peer).await, 1);
+    let other = ground.open("killed", "somebody else").await;
+    assert_eq!(other.tidy(now + 60).await.unwrap(), 0);
+    assert_eq!(store.tidy(now + 60).await.unwrap(), 1);
+    assert_eq!(
+        (uploads(peer).await, store.tidy(now + 60).await.unwrap()),
+        (0, 0)
+    );
+
+    let destination = store.destination(&item(&bytes));
+    tokio::select! {
+        ended = transfer(destination, &want, &sources, &limits, progress) => {
+            panic!("a source that stalls delivered: {ended:?}")
+        }
+        () = far.notified() => {}
+    }
+    drop((store, other));
     assert_eq!(uploads(peer).await, 1, "it was killed in the middle");
     drop(ground.open("killed", "somebody else").await);
     assert_eq!(uploads(peer).await, 1, "that is nobody else's business");

@@ -2,6 +2,7 @@
 //! of it can be trusted is found by hashing it again.
 
 mod prefix;
+mod stale;
 #[cfg(test)]
 mod tests;
 

@@ -39,6 +39,54 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
+fn what_nobody_goes_on_with_is_thrown_away_and_nothing_else() {
+    let (folder, store) = store();
+    let begin = |text: &str| {
+        let bytes = content(text.len() + 5000);
+        let digest = Digest::of(text.as_bytes());
+        let mut writer = store
+            .writer(&digest, 9000, WriterOptions::default())
+            .unwrap();
+        writer.write(bytes).unwrap();
+        (digest, writer)
+    };
+    let partial = folder.path().join(".landfall/partial");
+    let age = |digest: &Digest| {
+        let path = partial.join(digest.to_hex());
+        let file = File::options().write(true).open(path).unwrap();
+        let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1000);
+        file.set_modified(long_ago).unwrap();
+    };
+    let (old, _) = begin("old");
+    let (young, _) = begin("young");
+    let (written, _writer) = begin("written");
+    let (locked, writer) = begin("locked");
+    drop(writer);
+    // By another process.
+    let lock = File::open(partial.join(locked.to_hex())).unwrap();
+    lock.lock().unwrap();
+    for digest in [&old, &written, &locked] {
+        age(digest);
+    }
+    let strange = partial.join("notes.txt");
+    fs::write(&strange, "mine").unwrap();
+    let whole = content(5000);
+    store.put_bytes(&Digest::of(&whole), &whole).unwrap();
+
+    assert_eq!(store.discard_stale(1000).unwrap(), []);
+    assert_eq!(store.discard_stale(1001).unwrap(), [old]);
+    assert_eq!(store.discard_stale(1001).unwrap(), []);
+    let mut left = [young, written, locked].map(|digest| digest.to_hex());
+    left.sort();
+    let found: Vec<_> = store.partials().unwrap();
+    let found: Vec<_> = found.iter().map(|(digest, _)| digest.to_hex()).collect();
+    assert_eq!(found, left);
+    assert!(strange.is_file() && store.verify(&Digest::of(&whole)).unwrap());
+    let (_, writer) = begin("old");
+    assert_eq!(writer.resumed_from(), 0);
+}
+
+#[test]
 fn a_commit_that_stops_before_the_rename_can_be_taken_up_again() {
     let (folder, store) = store();
     let bytes = content(5000);
