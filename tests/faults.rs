@@ -5,6 +5,7 @@ mod coordinator_killed;
 mod frozen_peer;
 mod lying_source;
 mod mirror_killed;
+mod names_killed;
 mod other_story;
 mod promotion_killed;
 mod staging;

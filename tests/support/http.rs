@@ -8,12 +8,17 @@ use std::{
 
 /// Status and body of `http://{host}{path}`; redirects are not followed.
 pub(crate) fn get(host: &str, path: &str) -> Result<(u16, Vec<u8>), String> {
+    get_as(host, path, "*/*")
+}
+
+/// The same, of these media types alone.
+pub(crate) fn get_as(host: &str, path: &str, accept: &str) -> Result<(u16, Vec<u8>), String> {
     let ask = || {
         let mut stream = TcpStream::connect(host)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
         )?;
         let mut answer = Vec::new();
         BufReader::new(stream).read_to_end(&mut answer)?;
