@@ -1,6 +1,7 @@
 //! What may break, and what has to hold all the same.
 
 mod agent_killed;
+mod audit_killed;
 mod coordinator_killed;
 mod frozen_peer;
 mod lying_source;

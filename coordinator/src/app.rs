@@ -286,9 +286,8 @@ async fn start(
         // Plain text is on this machine only, and so are its mirrors.
         reach: Reach::allowing(&config.allow_private).with_loopback(true),
     });
-    let audits = audits
-        .await
-        .map_err(|error: AuditError| RunError::Audit(chain(&error)))?;
+    let audit = |error: AuditError| RunError::Audit(chain(&error));
+    let audits = audits.await.map_err(audit)?;
     let asked = state.asked();
     let history_state = state.clone();
     let planner = Planner {
@@ -320,6 +319,7 @@ async fn start(
     tasks.spawn("committer", OnError::Fail, committer);
     operations.attribute().await?;
     operations.resume().await?;
+    audits.carry_on().await.map_err(audit)?;
     serving.set(true);
     let reports = store_reports(fleet.clone(), limits.report_delay, shutdown.clone());
     tasks.spawn("reports", OnError::Fail, reports);

@@ -422,18 +422,24 @@ fn an_audit_goes_on_without_who_started_it_and_is_one_at_a_time() {
     let took = whole["finished"].as_u64().unwrap() - whole["started"].as_u64().unwrap();
     assert!(took >= 4, "6 MiB at 1 MB/s took {took} s");
 
-    // One that the coordinator's end interrupts says so.
-    let (mut slow, _) = begun(&cluster);
-    let _ = slow.kill();
-    let _ = slow.wait();
-    cluster.coordinator.kill_9();
-    let coordinator = cluster.again("coordinator", "coordinator");
+    // One that somebody stops says so, and is not what status shows.
+    let (mut slow, id) = begun(&cluster);
+    let refused = finish(
+        cluster
+            .command(&["audit", "stop"])
+            .env("LANDFALL_TOKEN", &token),
+    );
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let said = stdout(&mut cluster.command(&["audit", "stop", &id]));
+    assert_eq!(said, format!("audit {id} is stopped"));
+    assert_eq!(slow.wait().unwrap().code(), Some(1));
     let output = finish(&mut cluster.command(&["audit", "follow"]));
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("interrupted"), "{said}");
-    // The last whole one is what status goes on showing.
+    assert!(said.contains("stopped by loopback"), "{said}");
     assert_eq!(cluster.status()["origin_audit"]["checked"], 1);
+    let none = finish(&mut cluster.command(&["audit", "stop"]));
+    let said = String::from_utf8_lossy(&none.stderr);
+    assert!(said.contains("no audit runs"), "{said}");
     Audit::origin(&cluster, &[]).expect(0, &[]);
-    drop(coordinator);
 }

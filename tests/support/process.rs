@@ -88,6 +88,14 @@ impl Program {
         let _ = self.child.wait();
     }
 
+    /// Bytes that it has read of files so far.
+    #[track_caller]
+    pub(crate) fn file_bytes_read(&self) -> u64 {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.child.id())).unwrap();
+        let read = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+        read.and_then(|bytes| bytes.parse().ok()).unwrap()
+    }
+
     /// Sends a signal by its name, such as `STOP`.
     #[track_caller]
     pub(crate) fn signal(&self, name: &str) {

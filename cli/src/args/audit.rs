@@ -10,6 +10,8 @@ pub(crate) enum AuditCommand {
     Origin(AuditOriginArgs),
     /// Follows an audit that somebody started, or tells of one that has ended.
     Follow(AuditFollowArgs),
+    /// Ends the audit that runs; what it has found is kept.
+    Stop(AuditStopArgs),
 }
 
 #[derive(Debug, Args)]
@@ -36,4 +38,12 @@ pub(crate) struct AuditFollowArgs {
     /// One JSON event a line.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditStopArgs {
+    /// The audit; without one, whichever runs.
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) coordinator: CoordinatorArgs,
 }

@@ -10,7 +10,7 @@ use landfall_runtime::{Clock as _, SystemClock, retry::Backoff};
 use serde_json::json;
 
 use crate::{
-    args::{AuditCommand, AuditFollowArgs, AuditOriginArgs},
+    args::{AuditCommand, AuditFollowArgs, AuditOriginArgs, AuditStopArgs},
     connect,
     failure::{Failure, Verdict},
     output::{self, progress::Progress},
@@ -23,6 +23,7 @@ pub(crate) async fn run(command: AuditCommand) -> Result<Verdict, Failure> {
     match command {
         AuditCommand::Origin(args) => origin(args).await,
         AuditCommand::Follow(args) => follow(args).await,
+        AuditCommand::Stop(args) => stop(args).await,
     }
 }
 
@@ -53,6 +54,19 @@ async fn follow(args: AuditFollowArgs) -> Result<Verdict, Failure> {
     to_its_end(client, coordinator, audit, args.json).await
 }
 
+async fn stop(args: AuditStopArgs) -> Result<Verdict, Failure> {
+    let coordinator = &args.coordinator.coordinator;
+    let mut client = AuditClient::new(connect::connection(coordinator)?);
+    let audit = args.id.unwrap_or_default();
+    let stopped = client
+        .stop(v1::StopAuditRequest { audit })
+        .await
+        .map_err(|status| connect::refused(coordinator, &status))?;
+    let audit = stopped.into_inner().audit;
+    output::line(format!("audit {audit} is stopped"))?;
+    Ok(Verdict::Done)
+}
+
 /// Follows an audit to its end. A broken stream is taken up again.
 async fn to_its_end(
     mut client: AuditClient<connect::Connection>,
@@ -63,6 +77,7 @@ async fn to_its_end(
     let mut teller = Teller {
         as_json,
         told: 0,
+        interruptions: 0,
         progress: Progress::new("hashed", true),
     };
     let mut backoff = Backoff::for_reconnects();
@@ -104,6 +119,8 @@ struct Teller {
     as_json: bool,
     /// Findings that were told.
     told: u64,
+    /// Interruptions that were told.
+    interruptions: u64,
     progress: Progress,
 }
 
@@ -134,10 +151,28 @@ impl Teller {
                         "seconds_left": pace.seconds_left}))?;
                 }
             }
+            Some(audit_event::Kind::Interruptions(now)) if now.count > self.interruptions => {
+                self.interruptions = now.count;
+                self.carried_on(&now)?;
+            }
+            Some(audit_event::Kind::Interruptions(_)) | None => {}
             Some(audit_event::Kind::Done(done)) => return Ok(Some(done)),
-            None => {}
         }
         Ok(None)
+    }
+
+    fn carried_on(&self, now: &v1::AuditInterruptions) -> Result<(), Failure> {
+        if self.as_json {
+            output::json(&json!({"event": "carried-on", "interruptions": now.count,
+                "interrupted_after": now.after, "time": now.carried_on}))?;
+            return Ok(());
+        }
+        self.progress.note(&format!(
+            "the coordinator stopped after {}, and carried the audit on at {}: what was hashed before is not hashed again",
+            output::time(now.after),
+            output::time(now.carried_on)
+        ));
+        Ok(())
     }
 
     fn found(&self, finding: &v1::AuditFinding) -> Result<(), Failure> {
@@ -200,7 +235,9 @@ fn ended(done: &v1::AuditDone, as_json: bool) -> Result<Verdict, Failure> {
             "repair": done.repair, "started": done.started, "finished": done.finished,
             "checked": done.objects, "bytes": done.bytes, "drift": drift,
             "found": done.found, "repaired": done.repaired, "lost": done.lost,
-            "failed": done.failed, "notes": done.notes, "error": done.error}),
+            "failed": done.failed, "notes": done.notes, "error": done.error,
+            "interruptions": done.interruptions.map_or(0, |it| it.count),
+            "carried_on": done.interruptions.map(|it| it.carried_on)}),
         )?;
     } else {
         output::line(text(done))?;
@@ -234,8 +271,15 @@ fn text(done: &v1::AuditDone) -> String {
         [] => "all as approved".to_owned(),
         counts => counts.join(", "),
     };
+    let interrupted = done.interruptions.map_or_else(String::new, |it| {
+        let times = match it.count {
+            1 => "once".to_owned(),
+            count => format!("{count} times"),
+        };
+        format!(" (interrupted {times}, and carried on)")
+    });
     format!(
-        "audit {}: {} objects, {} hashed in {} s: {counts}",
+        "audit {}: {} objects, {} hashed in {} s{interrupted}: {counts}",
         done.audit,
         done.objects,
         output::bytes(done.bytes),
@@ -288,5 +332,14 @@ mod tests {
             ..done
         };
         assert!(text(&clean).ends_with("all as approved"));
+        let interrupted = v1::AuditDone {
+            interruptions: Some(v1::AuditInterruptions {
+                count: 2,
+                ..v1::AuditInterruptions::default()
+            }),
+            ..clean
+        };
+        let expected = "in 3 s (interrupted 2 times, and carried on): all as approved";
+        assert!(text(&interrupted).ends_with(expected));
     }
 }

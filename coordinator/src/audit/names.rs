@@ -2,19 +2,20 @@
 //! tags. A folder is served by the catalog, which keeps no names there; what
 //! other programs are shown in it must at least not be wrong.
 
-use futures::StreamExt as _;
+use futures::FutureExt as _;
 use landfall_catalog::{Digest, Name, Ordinal};
-use landfall_content::{NameChange, Shown, Store, StoreError};
+use landfall_content::{DirectoryStore, NameChange, Shown, Store, StoreError};
 use landfall_proto::status::chain;
 
+use super::cursor::{Key, Stage};
 use super::examine::Seen;
+use super::keep::Looked;
 use super::objects::Target;
 use super::run::{Auditor, Outcome};
+use crate::state::audits::Finding;
 
 /// Names that are looked up at a time.
 const AT_A_TIME: usize = 4;
-/// Names that are begun before the next ones are.
-const CHUNK: usize = 256;
 
 /// A name and what it means.
 type Meant = (Name, Ordinal);
@@ -23,7 +24,7 @@ impl Auditor<'_> {
     /// Looks all of them up.
     pub(super) async fn names(&self) {
         let store = &self.parts.store;
-        let meant: Vec<Meant> = self.parts.catalog.read(|catalog| match store {
+        let mut meant: Vec<Meant> = self.parts.catalog.read(|catalog| match store {
             Store::Directory(_) | Store::Bucket(_) => catalog
                 .files()
                 .map(|(path, record)| (Name::File(path.clone()), record.ordinal))
@@ -39,6 +40,9 @@ impl Auditor<'_> {
                 tags.collect()
             }
         });
+        let key = |name: &Name| Key::Text(name.to_string());
+        meant.sort_by_cached_key(|(name, _)| key(name));
+        meant.retain(|(name, _)| !self.is_done(&Stage::Names, &key(name)));
         if let Store::Bucket(_) = store {
             let bytes = self.parts.catalog.read(|catalog| {
                 let objects = meant.iter().filter_map(|(_, it)| catalog.object(*it));
@@ -46,46 +50,46 @@ impl Auditor<'_> {
             });
             self.expect(0, bytes);
         }
-        for chunk in meant.chunks(CHUNK) {
-            let looking: Vec<_> = chunk.iter().map(|meant| self.name(meant)).collect();
-            futures::stream::iter(looking)
-                .buffer_unordered(AT_A_TIME)
-                .collect::<()>()
-                .await;
-        }
+        let meant = meant.into_iter().map(|meant| (key(&meant.0), meant));
+        let look = |meant| self.name(meant).boxed();
+        self.each(Stage::Names, meant, AT_A_TIME, look).await;
         if let Store::Directory(folder) = store {
-            match folder
-                .run(landfall_content::DirectoryStore::references)
-                .await
-            {
-                Ok(references) => self.references(references).await,
-                Err(error) => self.blind("index.json", &error).await,
-            }
+            let listed = folder.run(DirectoryStore::references).await;
+            self.references(listed).await;
         }
     }
 
-    async fn name(&self, (name, ordinal): &Meant) {
+    async fn name(&self, (name, ordinal): Meant) -> Looked {
+        let name = &name;
         let target = || {
-            let live = |catalog: &_| Target::live(catalog, *ordinal, repository(name));
-            let means = self.means(name, *ordinal);
+            let live = |catalog: &_| Target::live(catalog, ordinal, repository(name));
+            let means = self.means(name, ordinal);
             means.then(|| self.parts.catalog.read(live)).flatten()
         };
         let Some(object) = target() else {
-            return;
+            return Looked::default();
         };
-        let amiss = match self.amiss(name, &object).await {
-            Ok(None) => return,
-            Ok(Some(amiss)) => amiss,
-            Err(error) => return self.blind(&name.to_string(), &error).await,
+        let bytes = match self.parts.store {
+            Store::Bucket(_) => object.item.size,
+            Store::Directory(_) | Store::Registry(_) => 0,
         };
-        // It may have moved or gone meanwhile.
-        if target().is_none() {
-            return;
+        let finding = match self.amiss(name, &object).await {
+            Ok(None) => None,
+            Err(error) => Some(self.blind(&name.to_string(), &error)),
+            // It may have moved or gone meanwhile.
+            Ok(Some(_)) if target().is_none() => None,
+            Ok(Some(amiss)) => {
+                let outcome = self.set(name, &object).await;
+                let digest = Some(object.item.digest);
+                let name = name.to_string();
+                Some(Self::tell("wrong-name", digest, name, amiss, &outcome))
+            }
+        };
+        Looked {
+            bytes,
+            findings: finding.into_iter().collect(),
+            ..Looked::default()
         }
-        let outcome = self.set(name, &object).await;
-        let digest = Some(object.item.digest);
-        self.tell("wrong-name", digest, name.to_string(), amiss, outcome)
-            .await;
     }
 
     /// What is wrong about a name.
@@ -145,46 +149,73 @@ impl Auditor<'_> {
     }
 
     /// Of a folder: what its `index.json` says.
-    async fn references(&self, references: Vec<(Name, Digest)>) {
-        for (name, digest) in references {
-            let record = self.parts.catalog.read(|catalog| {
-                let record = catalog.name(&name)?;
-                Some((record.ordinal, *catalog.object(record.ordinal)?.digest()))
-            });
-            match record {
-                Some((_, expected)) if expected == digest => {}
-                Some((ordinal, _)) => {
-                    let live = |catalog: &_| Target::live(catalog, ordinal, None);
-                    let Some(object) = self.parts.catalog.read(live) else {
-                        continue;
-                    };
-                    let outcome = self.set(&name, &object).await;
-                    let amiss = format!("index.json means {digest}");
-                    let expected = Some(object.item.digest);
-                    self.tell("wrong-name", expected, name.to_string(), amiss, outcome)
-                        .await;
+    async fn references(&self, listed: Result<Vec<(Name, Digest)>, StoreError>) {
+        let mut references = match listed {
+            Ok(references) => references,
+            Err(error) => return self.unlisted(Stage::References, "index.json", &error).await,
+        };
+        let key = |name: &Name| Key::Text(name.to_string());
+        references.sort_by_cached_key(|(name, _)| key(name));
+        let references = references.into_iter().map(|it| (key(&it.0), it));
+        let look = |(name, digest)| {
+            let looking = async move {
+                Looked {
+                    findings: self.reference(name, digest).await.into_iter().collect(),
+                    ..Looked::default()
                 }
-                None => self.note(Some(digest), name.to_string()).await,
-            }
+            };
+            looking.boxed()
+        };
+        self.each(Stage::References, references, 1, look).await;
+    }
+
+    async fn reference(&self, name: Name, digest: Digest) -> Option<Finding> {
+        let record = self.parts.catalog.read(|catalog| {
+            let record = catalog.name(&name)?;
+            Some((record.ordinal, *catalog.object(record.ordinal)?.digest()))
+        });
+        let Some((ordinal, expected)) = record else {
+            return Some(Self::unknown_one(Some(digest), name.to_string()));
+        };
+        if expected == digest {
+            return None;
         }
+        let live = |catalog: &_| Target::live(catalog, ordinal, None);
+        let object = self.parts.catalog.read(live)?;
+        let outcome = self.set(&name, &object).await;
+        let amiss = format!("index.json means {digest}");
+        let (expected, name) = (Some(object.item.digest), name.to_string());
+        Some(Self::tell("wrong-name", expected, name, amiss, &outcome))
     }
 
     /// What the catalog does not know.
-    pub(super) async fn note(&self, digest: Option<Digest>, name: String) {
+    pub(super) fn unknown_one(digest: Option<Digest>, name: String) -> Finding {
         let detail = "not in the catalog; a promotion under way may be bringing it".to_owned();
-        self.tell("unknown", digest, name, detail, Outcome::Note)
-            .await;
+        Self::tell("unknown", digest, name, detail, &Outcome::Note)
     }
 
     /// Something could not be looked at, and so not be found in order.
-    pub(super) async fn blind(&self, what: &str, error: &StoreError) {
+    pub(super) fn blind(&self, what: &str, error: &StoreError) -> Finding {
         let outcome = if self.repair {
             Outcome::Failed("nothing was changed".to_owned())
         } else {
             Outcome::Found
         };
-        self.tell("unreadable", None, what.to_owned(), chain(error), outcome)
-            .await;
+        Self::tell("unreadable", None, what.to_owned(), chain(error), &outcome)
+    }
+
+    /// A whole stage that could not be looked at.
+    pub(super) async fn unlisted(&self, stage: Stage, what: &str, error: &StoreError) {
+        let key = Key::Text(what.to_owned());
+        let look = |()| {
+            let findings = vec![self.blind(what, error)];
+            let looked = Looked {
+                findings,
+                ..Looked::default()
+            };
+            std::future::ready(looked).boxed()
+        };
+        self.each(stage, std::iter::once((key, ())), 1, look).await;
     }
 }
 

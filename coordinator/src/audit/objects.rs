@@ -1,28 +1,37 @@
 //! Every object that users may be sent: there, of the right length, with the right
 //! bytes and piece list.
 
-use futures::StreamExt as _;
+use futures::FutureExt as _;
 use landfall_catalog::{Catalog, Digest, Ordinal, Repository};
 use landfall_content::{Item, PieceList, Store, oci};
 use landfall_proto::status::chain;
 use roaring::RoaringBitmap;
 
+use super::cursor::{Key, Stage};
 use super::examine::{Expected, Seen};
+use super::keep::Looked;
 use super::run::{Auditor, Outcome};
+use crate::state::audits::Finding;
 
 /// Objects that are read at a time: enough for a budget, and others come first.
 const AT_A_TIME: usize = 2;
-/// Objects that are begun before the next ones are looked up.
-const CHUNK: usize = 256;
 
 /// Objects that are looked at together.
 pub(super) struct Part {
     /// Of a registry, which has objects in repositories only.
     pub(super) repository: Option<Repository>,
     pub(super) ordinals: RoaringBitmap,
-    /// Those whose bytes were hashed elsewhere in the same registry.
-    again: RoaringBitmap,
-    at_a_time: usize,
+    /// OCI manifests; of a registry, which takes none whose parts it lacks.
+    documents: bool,
+}
+
+impl Part {
+    fn stage(&self) -> Stage {
+        Stage::Objects {
+            repository: self.repository.as_ref().map(ToString::to_string),
+            documents: self.documents,
+        }
+    }
 }
 
 /// An object as the catalog has it.
@@ -72,49 +81,71 @@ impl Auditor<'_> {
             Store::Directory(_) | Store::Bucket(_) => whole(catalog),
             Store::Registry(_) => by_repository(catalog),
         });
-        self.parts.catalog.read(|catalog| {
-            for part in &parts {
-                let first = &part.ordinals - &part.again;
-                self.expect(part.ordinals.len(), bytes_of(catalog, &first));
-            }
-        });
+        let mut hashed = self.hashed().clone();
         for part in &parts {
-            let mut left = part.ordinals.iter().map(Ordinal::new);
-            loop {
-                let chunk: Vec<_> = left.by_ref().take(CHUNK).collect();
-                if chunk.is_empty() {
-                    break;
-                }
-                let looking: Vec<_> = chunk
-                    .into_iter()
-                    .map(|ordinal| self.object(ordinal, part))
-                    .collect();
-                futures::stream::iter(looking)
-                    .buffer_unordered(part.at_a_time)
-                    .collect::<()>()
-                    .await;
-            }
+            let stage = part.stage();
+            let left = part.ordinals.iter();
+            let left = left.filter(|it| !self.is_done(&stage, &Key::Ordinal(*it)));
+            let left: RoaringBitmap = left.collect();
+            let first = &left - &hashed;
+            let bytes = self.parts.catalog.read(|it| bytes_of(it, &first));
+            self.expect(left.len(), bytes);
+            hashed |= left;
+        }
+        for part in &parts {
+            let ordinals = part.ordinals.iter().map(|it| (Key::Ordinal(it), it));
+            // Children first, and one manifest after the other.
+            let at_a_time = if part.documents { 1 } else { AT_A_TIME };
+            let look = |ordinal| self.object(Ordinal::new(ordinal), part).boxed();
+            self.each(part.stage(), ordinals, at_a_time, look).await;
         }
     }
 
-    async fn object(&self, ordinal: Ordinal, part: &Part) {
+    async fn object(&self, ordinal: Ordinal, part: &Part) -> Looked {
         let target = || {
             let repository = part.repository.as_ref();
             let look = |catalog: &Catalog| Target::live(catalog, ordinal, repository);
             self.parts.catalog.read(look)
         };
+        let again = part.repository.is_some() && self.hashed().contains(ordinal.get());
         let Some(object) = target() else {
             self.count_object();
-            return;
+            return Looked {
+                objects: 1,
+                ..Looked::default()
+            };
         };
-        let seen = if part.again.contains(ordinal.get()) {
+        let seen = if again {
             self.look(&object).await
         } else {
             self.read_object(&object).await
         };
         self.count_object();
+        let is_hashed = match &seen {
+            Seen::Right(_) | Seen::WrongSize { .. } | Seen::WrongBytes { .. } => !again,
+            Seen::Missing | Seen::Unreadable(_) => false,
+        };
+        Looked {
+            objects: 1,
+            bytes: if again { 0 } else { object.item.size },
+            hashed: (is_hashed && part.repository.is_some()).then(|| ordinal.get()),
+            findings: self.judge(&object, part, seen, || target().is_some()).await,
+        }
+    }
+
+    /// What is amiss, and what becomes of it.
+    async fn judge(
+        &self,
+        object: &Target,
+        part: &Part,
+        seen: Seen,
+        is_live: impl Fn() -> bool,
+    ) -> Vec<Finding> {
         let (check, detail) = match &seen {
-            Seen::Right(list) => return self.piece_list(&object, list.clone()).await,
+            Seen::Right(list) => {
+                let amiss = self.piece_list(object, list.clone()).await;
+                return amiss.into_iter().collect();
+            }
             Seen::Missing => ("missing", String::new()),
             Seen::WrongSize { found } => {
                 let expected = object.item.size;
@@ -126,8 +157,8 @@ impl Auditor<'_> {
             Seen::Unreadable(why) => ("unreadable", why.clone()),
         };
         // It may have been withdrawn or let go of meanwhile.
-        if target().is_none() {
-            return;
+        if !is_live() {
+            return Vec::new();
         }
         let detail = match &part.repository {
             Some(repository) if detail.is_empty() => format!("not in {repository}"),
@@ -138,15 +169,15 @@ impl Auditor<'_> {
             (false, _) => (Outcome::Found, None),
             // Who cannot read it cannot say that it is wrong.
             (true, "unreadable") => (Outcome::Failed("nothing was changed".into()), None),
-            (true, _) => self.mend(&object, &seen).await,
+            (true, _) => self.mend(object, &seen).await,
         };
-        let repaired = outcome == Outcome::Repaired;
-        let names = self.names_of(ordinal);
-        self.tell(check, Some(object.item.digest), names, detail, outcome)
-            .await;
-        if repaired {
-            self.piece_list(&object, list).await;
+        let names = self.names_of(object.ordinal);
+        let digest = Some(object.item.digest);
+        let mut findings = vec![Self::tell(check, digest, names, detail, &outcome)];
+        if outcome == Outcome::Repaired {
+            findings.extend(self.piece_list(object, list).await);
         }
+        findings
     }
 
     /// Reads and hashes an object.
@@ -168,13 +199,11 @@ impl Auditor<'_> {
     }
 
     /// Compares the piece list; `made` is that of the bytes, which are right.
-    async fn piece_list(&self, object: &Target, made: Option<PieceList>) {
+    async fn piece_list(&self, object: &Target, made: Option<PieceList>) -> Option<Finding> {
         let (store, item) = (&self.parts.store, &object.item);
-        let Some(recorded) = object.pieces.filter(|_| store.keeps_files()) else {
-            return;
-        };
+        let recorded = object.pieces.filter(|_| store.keeps_files())?;
         let detail = match store.get_pieces(item).await {
-            Ok(Some(held)) if held.digest() == recorded => return,
+            Ok(Some(held)) if held.digest() == recorded => return None,
             Ok(Some(held)) => format!("another one, {}", held.digest()),
             Ok(None) => "there is none".to_owned(),
             Err(error) => chain(&error),
@@ -191,8 +220,8 @@ impl Auditor<'_> {
             },
         };
         let names = self.names_of(object.ordinal);
-        self.tell("piece-list", Some(item.digest), names, detail, outcome)
-            .await;
+        let digest = Some(item.digest);
+        Some(Self::tell("piece-list", digest, names, detail, &outcome))
     }
 }
 
@@ -200,15 +229,12 @@ fn whole(catalog: &Catalog) -> Vec<Part> {
     vec![Part {
         repository: None,
         ordinals: catalog.live().clone(),
-        again: RoaringBitmap::new(),
-        at_a_time: AT_A_TIME,
+        documents: false,
     }]
 }
 
-/// Of each repository the blobs, and then the OCI manifests, children first and
-/// one after the other: a registry takes none whose parts it lacks.
+/// Of each repository the blobs, and then the OCI manifests.
 fn by_repository(catalog: &Catalog) -> Vec<Part> {
-    let mut hashed = RoaringBitmap::new();
     let mut parts = Vec::new();
     for repository in catalog.repositories() {
         let members = catalog.members(repository.as_str()) & catalog.live();
@@ -218,16 +244,15 @@ fn by_repository(catalog: &Catalog) -> Vec<Part> {
         };
         let documents: RoaringBitmap = members.iter().filter(is_document).collect();
         let blobs = &members - &documents;
-        for (ordinals, at_a_time) in [(blobs, AT_A_TIME), (documents, 1)] {
+        for (ordinals, documents) in [(blobs, false), (documents, true)] {
             parts.push(Part {
                 repository: Some(repository.clone()),
-                again: &ordinals & &hashed,
                 ordinals,
-                at_a_time,
+                documents,
             });
         }
-        hashed |= members;
     }
+    parts.sort_by_cached_key(Part::stage);
     parts
 }
 

@@ -1,20 +1,26 @@
 //! One audit from its beginning to its end.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
 use landfall_catalog::{Catalog, Digest, Name, Ordinal};
-use landfall_proto::status::chain;
+use landfall_runtime::Shutdown;
+use roaring::RoaringBitmap;
 use tokio::sync::{mpsc, watch};
 
 use super::budget::Budget;
+use super::cursor::{Cursor, Key, Stage};
+use super::keep::{Keeper, Kept, Looked, Step};
 use super::{Inner, Parts, Progress};
-use crate::state::StateError;
-use crate::state::audits::{self as rows, Finding, Tally};
+use crate::state::audits::{Audit, Finding, Tally};
 
-/// Findings that are stored in one transaction.
-const STORED_TOGETHER: usize = 256;
+/// Things that were looked at and may wait to be kept.
+const WAITING_STEPS: usize = 256;
+/// Things that are begun before the next ones are looked up.
+const CHUNK: usize = 256;
 /// Names of an object that a finding has.
 const MOST_NAMES: usize = 3;
 
@@ -57,31 +63,57 @@ pub(super) struct Auditor<'a> {
     pub(super) client: &'a reqwest::Client,
     pub(super) repair: bool,
     pub(super) budget: Budget,
-    feed: &'a watch::Sender<Progress>,
-    findings: mpsc::Sender<Finding>,
+    feed: watch::Sender<Progress>,
+    steps: mpsc::Sender<Step>,
     began: Instant,
+    /// Where it was when it was interrupted, and how long it had run.
+    from: Cursor,
+    ran: Duration,
+    /// Objects whose bytes were hashed, of a registry.
+    hashed: Mutex<RoaringBitmap>,
     /// Some live parent of each object that has one; made when it is needed.
     parents: OnceLock<HashMap<u32, u32>>,
 }
 
-/// Audits; what is amiss is stored as it is found.
+/// What has become of an audit.
+pub(super) struct Ended {
+    /// Nothing is left to be looked at.
+    pub(super) is_whole: bool,
+    pub(super) tally: Tally,
+}
+
+/// Audits from where it was, until it is through or `stop` is requested; what is
+/// amiss is stored as it is found.
 pub(super) async fn run(
     inner: &Inner,
-    start: &rows::Start,
-    sequence: i64,
-    feed: &watch::Sender<Progress>,
-) -> Tally {
+    audit: &Audit,
+    kept: Kept,
+    feed: watch::Sender<Progress>,
+    stop: &Shutdown,
+) -> Ended {
     let parts = &inner.parts;
-    let (sender, receiver) = mpsc::channel(STORED_TOGETHER);
+    let (sender, steps) = mpsc::channel(WAITING_STEPS);
+    let began = parts.clock.now();
     let auditor = Auditor {
         parts,
         client: &inner.client,
-        repair: start.repair,
-        budget: Budget::new(start.bytes_per_second, parts.clock.clone()),
-        feed,
-        findings: sender,
-        began: parts.clock.now(),
+        repair: audit.start.repair,
+        budget: Budget::new(audit.start.bytes_per_second, parts.clock.clone()),
+        feed: feed.clone(),
+        steps: sender,
+        began,
+        from: kept.cursor.clone(),
+        ran: kept.elapsed,
+        hashed: Mutex::new(kept.hashed.clone()),
         parents: OnceLock::new(),
+    };
+    let keeper = Keeper {
+        state: parts.state.clone(),
+        clock: parts.clock.clone(),
+        audit: audit.sequence,
+        feed,
+        kept,
+        began,
     };
     let auditing = async move {
         auditor.objects().await;
@@ -89,54 +121,63 @@ pub(super) async fn run(
         auditor.withdrawn().await;
         auditor.unknown().await;
     };
-    let ((), (mut tally, stored)) = tokio::join!(auditing, store(parts, sequence, receiver, feed));
-    if let Err(error) = stored {
-        tally.error = chain(&error);
+    // What was looked at before a stop is kept.
+    let auditing = stop.unless_requested(Box::pin(auditing));
+    let (whole, tally) = tokio::join!(auditing, keeper.keep(steps));
+    Ended {
+        is_whole: whole.is_some(),
+        tally,
     }
-    let progress = feed.borrow();
-    tally.objects = progress.objects_done;
-    tally.bytes = progress.bytes_done;
-    tally
-}
-
-/// Stores findings and counts them, until there are no more.
-async fn store(
-    parts: &Parts,
-    sequence: i64,
-    mut receiver: mpsc::Receiver<Finding>,
-    feed: &watch::Sender<Progress>,
-) -> (Tally, Result<(), StateError>) {
-    let mut tally = Tally::default();
-    let mut stored = 0;
-    let mut batch = Vec::new();
-    while receiver.recv_many(&mut batch, STORED_TOGETHER).await > 0 {
-        for finding in &batch {
-            let count = match finding.outcome.as_str() {
-                "found" => &mut tally.found,
-                "repaired" => &mut tally.repaired,
-                "lost" => &mut tally.lost,
-                "note" => &mut tally.notes,
-                _ => &mut tally.failed,
-            };
-            *count += 1;
-        }
-        let (taken, after) = (std::mem::take(&mut batch), stored);
-        stored += taken.len() as u64;
-        let written = parts
-            .state
-            .write("store findings", move |tx| {
-                rows::add(tx, sequence, after, &taken)
-            })
-            .await;
-        if let Err(error) = written {
-            return (tally, Err(error));
-        }
-        feed.send_modify(|progress| progress.findings = stored);
-    }
-    (tally, Ok(()))
 }
 
 impl Auditor<'_> {
+    /// Looks at everything of a stage that was not looked at before, in the order of
+    /// its keys, some at a time; what that gives is kept.
+    pub(super) async fn each<'a, T>(
+        &'a self,
+        stage: Stage,
+        items: impl Iterator<Item = (Key, T)>,
+        at_a_time: usize,
+        look: impl Fn(T) -> BoxFuture<'a, Looked>,
+    ) {
+        let mut items = items.filter(|(key, _)| !self.is_done(&stage, key));
+        loop {
+            let mut last = None;
+            let mut looking: Vec<BoxFuture<'a, (Key, Looked)>> = Vec::new();
+            for (key, item) in items.by_ref().take(CHUNK) {
+                last = Some(key.clone());
+                looking.push(look(item).map(|looked| (key, looked)).boxed());
+            }
+            let Some(last) = last else {
+                return;
+            };
+            let mut looking = futures::stream::iter(looking).buffer_unordered(at_a_time);
+            while let Some((key, looked)) = looking.next().await {
+                self.hashed().extend(looked.hashed);
+                if !self.step(Step::Looked(stage.clone(), key, looked)).await {
+                    return;
+                }
+            }
+            if !self.step(Step::Settled(stage.clone(), last)).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether that was looked at before an interruption.
+    pub(super) fn is_done(&self, stage: &Stage, key: &Key) -> bool {
+        self.from.has(stage, key)
+    }
+
+    pub(super) fn hashed(&self) -> MutexGuard<'_, RoaringBitmap> {
+        self.hashed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False if nothing is kept any more: the state failed, which is told by itself.
+    async fn step(&self, step: Step) -> bool {
+        self.steps.send(step).await.is_ok()
+    }
+
     /// There is so much to do beside what was known.
     pub(super) fn expect(&self, objects: u64, bytes: u64) {
         self.progress(|progress| {
@@ -154,7 +195,8 @@ impl Auditor<'_> {
     }
 
     fn progress(&self, change: impl FnOnce(&mut Progress)) {
-        let elapsed = self.parts.clock.now().saturating_duration_since(self.began);
+        let now = self.parts.clock.now();
+        let elapsed = self.ran + now.saturating_duration_since(self.began);
         self.feed.send_modify(|progress| {
             change(progress);
             progress.elapsed = elapsed;
@@ -162,20 +204,19 @@ impl Auditor<'_> {
     }
 
     /// Tells of something; what became of it is part of that.
-    pub(super) async fn tell(
-        &self,
+    pub(super) fn tell(
         check: &'static str,
         digest: Option<Digest>,
         name: String,
         detail: String,
-        outcome: Outcome,
-    ) {
+        outcome: &Outcome,
+    ) -> Finding {
         let detail = match (detail.as_str(), outcome.why()) {
             (_, "") => detail,
             ("", why) => why.to_owned(),
             (detail, why) => format!("{detail}; {why}"),
         };
-        match &outcome {
+        match outcome {
             Outcome::Note => tracing::info!(check, name, detail, "the audit notes something"),
             Outcome::Repaired => {
                 tracing::warn!(
@@ -195,15 +236,13 @@ impl Auditor<'_> {
                 );
             }
         }
-        let finding = Finding {
+        Finding {
             check: check.to_owned(),
             digest,
             name,
             detail,
             outcome: outcome.code().to_owned(),
-        };
-        // Nobody listens if the state failed, and that is told by itself.
-        let _ = self.findings.send(finding).await;
+        }
     }
 
     /// The names that mean an object, or those that need it.

@@ -1,11 +1,15 @@
 //! What should not be seen: withdrawn content, of stores that are read without
 //! this program; and what nobody knows, which is noted and left alone.
 
-use landfall_catalog::{Digest, Name, Ordinal};
+use futures::FutureExt as _;
+use landfall_catalog::{Catalog, Digest, Name, Ordinal, Repository};
 use landfall_content::{Item, SourceError, SourceErrorKind, Store};
 use landfall_proto::status::chain;
 
+use super::cursor::{Key, Stage};
+use super::keep::Looked;
 use super::run::{Auditor, Outcome};
+use crate::state::audits::Finding;
 
 /// A withdrawn object where it may be seen.
 struct Withdrawn {
@@ -21,33 +25,50 @@ impl Auditor<'_> {
         if let Store::Directory(_) = self.parts.store {
             return;
         }
-        for hidden in self.all_withdrawn() {
-            let Some(detail) = self.visible(&hidden).await else {
-                continue;
-            };
-            let digest = hidden.item.digest;
-            // A reinstatement may have come meanwhile.
-            let is_withdrawn =
-                |catalog: &landfall_catalog::Catalog| catalog.is_withdrawn(hidden.ordinal);
-            if !self.parts.catalog.read(is_withdrawn) {
-                continue;
-            }
-            let outcome = if self.repair {
-                let troubles = self.parts.withdrawals.hide(&[digest]).await;
-                match self.visible(&hidden).await {
-                    None => Outcome::Repaired,
-                    Some(_) if troubles.is_empty() => {
-                        Outcome::Failed("it can still be seen".to_owned())
-                    }
-                    Some(_) => Outcome::Failed(troubles.join("; ")),
+        let key = |hidden: &Withdrawn| {
+            let repository = hidden.item.repository.as_ref();
+            let repository = repository.map(ToString::to_string).unwrap_or_default();
+            Key::Text(format!("{} {repository}", hidden.item.digest))
+        };
+        let mut all = self.all_withdrawn();
+        all.sort_by_cached_key(key);
+        let all = all.into_iter().map(|hidden| (key(&hidden), hidden));
+        let look = |hidden| {
+            let looking = async move {
+                Looked {
+                    findings: self.seen(&hidden).await.into_iter().collect(),
+                    ..Looked::default()
                 }
-            } else {
-                Outcome::Found
             };
-            let names = self.names_of(hidden.ordinal);
-            self.tell("withdrawn-visible", Some(digest), names, detail, outcome)
-                .await;
+            looking.boxed()
+        };
+        self.each(Stage::Withdrawn, all, 1, look).await;
+    }
+
+    /// Whether a withdrawn object can be seen; it is hidden, if that is asked for.
+    async fn seen(&self, hidden: &Withdrawn) -> Option<Finding> {
+        let detail = self.visible(hidden).await?;
+        let digest = hidden.item.digest;
+        // A reinstatement may have come meanwhile.
+        let is_withdrawn = |catalog: &Catalog| catalog.is_withdrawn(hidden.ordinal);
+        if !self.parts.catalog.read(is_withdrawn) {
+            return None;
         }
+        let outcome = if self.repair {
+            let troubles = self.parts.withdrawals.hide(&[digest]).await;
+            match self.visible(hidden).await {
+                None => Outcome::Repaired,
+                Some(_) if troubles.is_empty() => {
+                    Outcome::Failed("it can still be seen".to_owned())
+                }
+                Some(_) => Outcome::Failed(troubles.join("; ")),
+            }
+        } else {
+            Outcome::Found
+        };
+        let names = self.names_of(hidden.ordinal);
+        let check = "withdrawn-visible";
+        Some(Self::tell(check, Some(digest), names, detail, &outcome))
     }
 
     fn all_withdrawn(&self) -> Vec<Withdrawn> {
@@ -126,51 +147,71 @@ impl Auditor<'_> {
         }
         let listed = match self.parts.store.list().await {
             Ok(listed) => listed,
-            Err(error) => return self.blind("the list of objects", &error).await,
+            Err(error) => {
+                let what = "the list of objects";
+                return self.unlisted(Stage::Unknown, what, &error).await;
+            }
         };
         // Looked up at the end: what was being promoted may be known by now.
-        let unknown: Vec<Digest> = self.parts.catalog.read(|catalog| {
+        let mut unknown: Vec<Digest> = self.parts.catalog.read(|catalog| {
             let digests = listed.into_iter().map(|(digest, _)| digest);
             digests
                 .filter(|digest| catalog.ordinal(digest).is_none())
                 .collect()
         });
-        for digest in unknown {
-            self.note(Some(digest), String::new()).await;
-        }
+        unknown.sort_unstable();
+        let unknown = unknown.into_iter();
+        let unknown = unknown.map(|digest| (Key::Text(digest.to_string()), digest));
+        let look = |digest| {
+            let looked = Looked {
+                findings: vec![Self::unknown_one(Some(digest), String::new())],
+                ..Looked::default()
+            };
+            std::future::ready(looked).boxed()
+        };
+        self.each(Stage::Unknown, unknown, 1, look).await;
     }
 
     async fn unknown_tags(&self) {
-        let repositories: Vec<_> = self
+        let mut repositories: Vec<Repository> = self
             .parts
             .catalog
             .read(|catalog| catalog.repositories().cloned().collect());
-        for repository in repositories {
-            let tags = match self.parts.store.tags(&repository).await {
-                Ok(tags) => tags,
-                Err(error) => {
-                    self.blind(&format!("the tags of {repository}"), &error)
-                        .await;
-                    continue;
+        repositories.sort_unstable();
+        let repositories = repositories.into_iter();
+        let repositories = repositories.map(|it| (Key::Text(it.to_string()), it));
+        let look = |repository| {
+            let looking = async move {
+                Looked {
+                    findings: self.unknown_tags_of(&repository).await,
+                    ..Looked::default()
                 }
             };
-            for tag in tags {
-                let name = Name::Tag(repository.clone(), tag);
-                // The list of a subject's referrers is the store's own.
-                let is_known = self.parts.catalog.read(|catalog| {
-                    let Name::Tag(_, tag) = &name else {
-                        return true;
-                    };
-                    let hex = tag.as_str().strip_prefix("sha256-");
-                    let subject = hex.and_then(|hex| Digest::from_hex(hex).ok());
-                    let is_list = subject.is_some_and(|it| catalog.ordinal(&it).is_some());
-                    is_list || catalog.name(&name).is_some()
-                });
-                if !is_known {
-                    self.note(None, name.to_string()).await;
-                }
+            looking.boxed()
+        };
+        self.each(Stage::Unknown, repositories, 1, look).await;
+    }
+
+    async fn unknown_tags_of(&self, repository: &Repository) -> Vec<Finding> {
+        let tags = match self.parts.store.tags(repository).await {
+            Ok(tags) => tags,
+            Err(error) => return vec![self.blind(&format!("the tags of {repository}"), &error)],
+        };
+        let mut unknown = Vec::new();
+        for tag in tags {
+            // The list of a subject's referrers is the store's own.
+            let hex = tag.as_str().strip_prefix("sha256-");
+            let subject = hex.and_then(|hex| Digest::from_hex(hex).ok());
+            let name = Name::Tag(repository.clone(), tag);
+            let is_known = self.parts.catalog.read(|catalog| {
+                let is_list = subject.is_some_and(|it| catalog.ordinal(&it).is_some());
+                is_list || catalog.name(&name).is_some()
+            });
+            if !is_known {
+                unknown.push(Self::unknown_one(None, name.to_string()));
             }
         }
+        unknown
     }
 }
 

@@ -12,7 +12,7 @@ use super::following::{BATCH, Feeds, Followed, Opened, Rows};
 use super::{Shared, cut};
 use crate::audit::{Asked, Audits, Progress};
 use crate::principal::Action;
-use crate::state::audits::{Audit, Finding};
+use crate::state::audits::{Audit, Finding, Interruptions};
 
 /// Longest text of a finding, in bytes.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -44,6 +44,17 @@ impl audit_server::Audit for Service {
         Ok(Response::new(v1::StartAuditResponse { audit }))
     }
 
+    async fn stop(
+        &self,
+        request: Request<v1::StopAuditRequest>,
+    ) -> Result<Response<v1::StopAuditResponse>, Status> {
+        let admitted = self.shared.gate.admit(&request, Action::AuditOrigin)?;
+        let id = request.into_inner().audit;
+        let stopped = self.shared.audits.stop(&id, &admitted.who.to_string());
+        let audit = stopped.map_err(|error| to_status(&error))?;
+        Ok(Response::new(v1::StopAuditResponse { audit }))
+    }
+
     type WatchStream = BoxStream<'static, Result<v1::AuditEvent, Status>>;
 
     async fn watch(
@@ -66,8 +77,14 @@ impl Followed for Audits {
         "the coordinator is stopping; the audit is carried on when it is back";
 
     async fn open(&self, id: &str) -> Result<Opened<v1::AuditEvent, Progress>, Status> {
-        let feed = self.follow(id).await.map_err(|error| to_status(&error))?;
-        let greeting = Vec::new();
+        // Before its row: one that ends in between is seen as ended.
+        let feed = self.follow(id);
+        let found = self.findings(id, 0, 0).await;
+        let (audit, _) = found.map_err(|error| to_status(&error))?;
+        let greeting = interruptions_to_wire(audit.interruptions)
+            .map(|it| event(audit_event::Kind::Interruptions(it)))
+            .into_iter()
+            .collect();
         Ok(Opened { greeting, feed })
     }
 
@@ -135,5 +152,14 @@ fn done_to_wire(audit: &Audit) -> v1::AuditDone {
         failed: tally.failed,
         notes: tally.notes,
         error: tally.error.clone(),
+        interruptions: interruptions_to_wire(audit.interruptions),
     }
+}
+
+fn interruptions_to_wire(interruptions: Interruptions) -> Option<v1::AuditInterruptions> {
+    (interruptions.count > 0).then_some(v1::AuditInterruptions {
+        count: interruptions.count,
+        after: interruptions.after,
+        carried_on: interruptions.carried_on,
+    })
 }

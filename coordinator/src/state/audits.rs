@@ -1,5 +1,5 @@
-//! Audits of the origin and what they found. Kept for the last few; an audit is
-//! not resumed, so what was unfinished at a start was interrupted.
+//! Audits of the origin and what they found, for the last few; and how far the one
+//! that runs is.
 
 use landfall_catalog::Digest;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -10,6 +10,9 @@ use super::{signed, unsigned};
 const KEPT: u32 = 16;
 /// Findings of one audit that are kept; more are only counted.
 pub(crate) const KEPT_FINDINGS: u64 = 10_000;
+/// How often an audit is carried on without getting any further: what it looks at
+/// there may be what stops the program.
+pub(crate) const MOST_RESTARTS: u32 = 8;
 
 /// What an audit is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,45 @@ impl Tally {
     pub(crate) const fn drift(&self) -> u64 {
         self.found + self.lost + self.failed
     }
+
+    /// Counts something that was found, by what became of it.
+    pub(crate) fn count(&mut self, outcome: &str) {
+        let count = match outcome {
+            "found" => &mut self.found,
+            "repaired" => &mut self.repaired,
+            "lost" => &mut self.lost,
+            "note" => &mut self.notes,
+            _ => &mut self.failed,
+        };
+        *count += 1;
+    }
+
+    /// All that was found, notes included.
+    pub(crate) const fn findings(&self) -> u64 {
+        self.drift() + self.repaired + self.notes
+    }
+}
+
+/// When a stop interrupted an audit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Interruptions {
+    /// 0: never.
+    pub(crate) count: u64,
+    /// When it was last known to run before the last one, in POSIX seconds.
+    pub(crate) after: u64,
+    /// When it was carried on after that, in POSIX seconds.
+    pub(crate) carried_on: u64,
+}
+
+/// How far an audit is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// How long it ran, in milliseconds.
+    pub(crate) elapsed_ms: u64,
+    /// Text of whoever carries it on; empty: it is at its beginning.
+    pub(crate) cursor: String,
+    /// Bytes likewise.
+    pub(crate) hashed: Vec<u8>,
 }
 
 /// An audit as stored.
@@ -55,7 +97,9 @@ pub(crate) struct Audit {
     pub(crate) start: Start,
     /// POSIX seconds; 0 while it runs.
     pub(crate) finished: u64,
+    /// While it runs, of all that was found before its place.
     pub(crate) tally: Tally,
+    pub(crate) interruptions: Interruptions,
 }
 
 /// Something that an audit found.
@@ -68,8 +112,15 @@ pub(crate) struct Finding {
     pub(crate) outcome: String,
 }
 
-/// Begins an audit, and forgets the oldest ones.
+/// Begins an audit, and forgets the oldest ones. One whose end could not be stored is
+/// ended.
 pub(crate) fn start(tx: &Transaction<'_>, start: &Start) -> rusqlite::Result<i64> {
+    tx.execute(
+        "UPDATE audit SET finished = ?1, error = 'its end could not be stored'
+         WHERE finished = 0",
+        params![signed(start.started)],
+    )?;
+    tx.execute("DELETE FROM audit_place", ())?;
     tx.execute(
         "INSERT INTO audit (id, who, repair, bytes_per_second, started) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![
@@ -81,6 +132,10 @@ pub(crate) fn start(tx: &Transaction<'_>, start: &Start) -> rusqlite::Result<i64
         ],
     )?;
     let sequence = tx.last_insert_rowid();
+    tx.execute(
+        "INSERT INTO audit_place (audit, stored) VALUES (?1, ?2)",
+        params![sequence, signed(start.started)],
+    )?;
     let oldest = sequence - i64::from(KEPT);
     tx.execute(
         "DELETE FROM audit_finding WHERE audit <= ?1",
@@ -90,18 +145,22 @@ pub(crate) fn start(tx: &Transaction<'_>, start: &Start) -> rusqlite::Result<i64
     Ok(sequence)
 }
 
-/// Adds findings after the `after` that are there.
-pub(crate) fn add(
+/// The audit is at `place` now; `tally` counts what it found before, of which
+/// `findings` are new.
+pub(crate) fn advance(
     tx: &Transaction<'_>,
     audit: i64,
-    after: u64,
+    now: u64,
     findings: &[Finding],
+    tally: &Tally,
+    place: &Place,
 ) -> rusqlite::Result<()> {
     let mut insert = tx.prepare(
         "INSERT INTO audit_finding (audit, position, code, digest, name, detail, outcome)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    for (position, finding) in (after + 1..=KEPT_FINDINGS).zip(findings) {
+    let known = tally.findings().saturating_sub(findings.len() as u64);
+    for (position, finding) in (known + 1..=KEPT_FINDINGS).zip(findings) {
         insert.execute(params![
             audit,
             signed(position),
@@ -115,23 +174,29 @@ pub(crate) fn add(
             finding.outcome
         ])?;
     }
-    Ok(())
-}
-
-/// Ends an audit.
-pub(crate) fn finish(
-    tx: &Transaction<'_>,
-    audit: i64,
-    now: u64,
-    tally: &Tally,
-) -> rusqlite::Result<()> {
+    count(tx, audit, tally)?;
     tx.execute(
-        "UPDATE audit SET finished = ?2, objects = ?3, bytes = ?4, found = ?5, repaired = ?6,
-           lost = ?7, failed = ?8, notes = ?9, error = ?10
-         WHERE sequence = ?1 AND finished = 0",
+        "UPDATE audit_place SET stored = ?2, elapsed_ms = ?3, cursor = ?4, hashed = ?5,
+           restarts = 0
+         WHERE audit = ?1",
         params![
             audit,
             signed(now),
+            signed(place.elapsed_ms),
+            place.cursor,
+            place.hashed
+        ],
+    )?;
+    Ok(())
+}
+
+fn count(tx: &Transaction<'_>, audit: i64, tally: &Tally) -> rusqlite::Result<()> {
+    tx.execute(
+        "UPDATE audit SET objects = ?2, bytes = ?3, found = ?4, repaired = ?5, lost = ?6,
+           failed = ?7, notes = ?8
+         WHERE sequence = ?1",
+        params![
+            audit,
             signed(tally.objects),
             signed(tally.bytes),
             signed(tally.found),
@@ -139,30 +204,69 @@ pub(crate) fn finish(
             signed(tally.lost),
             signed(tally.failed),
             signed(tally.notes),
-            tally.error
         ],
     )?;
     Ok(())
 }
 
-/// Ends what an earlier run of this program left unfinished.
-pub(crate) fn interrupt(tx: &Transaction<'_>, now: u64) -> rusqlite::Result<usize> {
-    // What it had found is counted, so that nobody takes it for clean.
-    let count = |outcome: &str| {
-        format!(
-            "(SELECT count(*) FROM audit_finding f WHERE f.audit = sequence AND f.outcome = '{outcome}')"
-        )
-    };
-    let [found, repaired, lost, failed, notes] =
-        ["found", "repaired", "lost", "failed", "note"].map(count);
+/// Ends an audit; `error` says why it did not come to its end.
+pub(crate) fn finish(
+    tx: &Transaction<'_>,
+    audit: i64,
+    now: u64,
+    error: &str,
+) -> rusqlite::Result<()> {
     tx.execute(
-        &format!(
-            "UPDATE audit SET finished = ?1, error = 'interrupted: the coordinator stopped',
-               found = {found}, repaired = {repaired}, lost = {lost}, failed = {failed}, notes = {notes}
-             WHERE finished = 0"
-        ),
-        params![signed(now)],
-    )
+        "UPDATE audit SET finished = ?2, error = ?3 WHERE sequence = ?1 AND finished = 0",
+        params![audit, signed(now), error],
+    )?;
+    tx.execute("DELETE FROM audit_place WHERE audit = ?1", params![audit])?;
+    Ok(())
+}
+
+/// The audit that an earlier run of this program left unfinished, and its place. One
+/// that gets no further is ended.
+pub(crate) fn carry_on(tx: &Transaction<'_>, now: u64) -> rusqlite::Result<Option<(Audit, Place)>> {
+    let unfinished = tx
+        .query_row(
+            "SELECT audit, stored, elapsed_ms, cursor, hashed, restarts FROM audit_place",
+            (),
+            |row| {
+                let place = Place {
+                    elapsed_ms: unsigned(row, "elapsed_ms")?,
+                    cursor: row.get("cursor")?,
+                    hashed: row.get("hashed")?,
+                };
+                let (audit, stored, restarts): (i64, i64, u32) =
+                    (row.get("audit")?, row.get("stored")?, row.get("restarts")?);
+                Ok((audit, stored, restarts, place))
+            },
+        )
+        .optional()?;
+    let Some((audit, stored, restarts, place)) = unfinished else {
+        return Ok(None);
+    };
+    if restarts >= MOST_RESTARTS {
+        let why = format!("interrupted: the coordinator stopped {restarts} times at this place");
+        finish(tx, audit, now, &why)?;
+        return Ok(None);
+    }
+    tx.execute(
+        "UPDATE audit_place SET restarts = restarts + 1 WHERE audit = ?1",
+        params![audit],
+    )?;
+    tx.execute(
+        "UPDATE audit SET interruptions = interruptions + 1, interrupted_after = ?2,
+           carried_on = ?3
+         WHERE sequence = ?1",
+        params![audit, stored, signed(now)],
+    )?;
+    let audit = tx.query_row(
+        "SELECT * FROM audit WHERE sequence = ?1",
+        params![audit],
+        from_row,
+    )?;
+    Ok(Some((audit, place)))
 }
 
 /// The audit of that id, or the newest.
@@ -236,6 +340,11 @@ fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Audit> {
             notes: unsigned(row, "notes")?,
             error: row.get("error")?,
         },
+        interruptions: Interruptions {
+            count: unsigned(row, "interruptions")?,
+            after: unsigned(row, "interrupted_after")?,
+            carried_on: unsigned(row, "carried_on")?,
+        },
     })
 }
 
@@ -268,30 +377,78 @@ mod tests {
         }
     }
 
+    fn tally(outcomes: &[&str]) -> Tally {
+        let mut tally = Tally::default();
+        for outcome in outcomes {
+            tally.count(outcome);
+        }
+        tally
+    }
+
     #[tokio::test]
-    async fn what_was_unfinished_was_interrupted_and_keeps_its_findings() {
+    async fn an_unfinished_audit_is_carried_on_from_its_place_with_its_findings() {
         let (_folder, state, _thread) = scratch();
         let audit = begun(&state, "a".into()).await;
-        let (whole, found) = state
+        let place = Place {
+            elapsed_ms: 7,
+            cursor: "here".into(),
+            hashed: vec![1, 2],
+        };
+        let expected = place.clone();
+        let (whole, found, carried_on, none) = state
             .write("test", move |tx| {
-                add(tx, audit, 0, &[finding("repaired")])?;
-                add(tx, audit, 1, &[finding("lost"), finding("note")])?;
-                assert_eq!(interrupt(tx, 9)?, 1);
-                assert_eq!(interrupt(tx, 10)?, 0);
-                Ok((last_whole(tx)?, findings(tx, audit, 1, 10)?))
+                let first = tally(&["repaired"]);
+                advance(tx, audit, 7, &[finding("repaired")], &first, &place)?;
+                let all = tally(&["repaired", "lost", "note"]);
+                let more = [finding("lost"), finding("note")];
+                advance(tx, audit, 8, &more, &all, &place)?;
+                let carried_on = carry_on(tx, 100)?;
+                let found = (last_whole(tx)?, findings(tx, audit, 1, 10)?);
+                finish(tx, audit, 110, "")?;
+                Ok((found.0, found.1, carried_on, carry_on(tx, 120)?))
             })
             .await
             .unwrap();
-        assert_eq!(whole, None);
+        assert_eq!((whole, none), (None, None));
         assert_eq!(found, [finding("lost"), finding("note")]);
-        let kept = state.read("test", |connection| find(connection, "a"));
-        let kept = kept.await.unwrap().unwrap();
-        let tally = kept.tally;
-        assert_eq!(
-            (kept.finished, tally.drift(), tally.repaired, tally.notes),
-            (9, 1, 1, 1)
-        );
-        assert!(tally.error.contains("interrupted"));
+        let (kept, place) = carried_on.unwrap();
+        assert_eq!(place, expected);
+        assert_eq!(kept.tally, tally(&["repaired", "lost", "note"]));
+        let interruptions = Interruptions {
+            count: 1,
+            after: 8,
+            carried_on: 100,
+        };
+        assert_eq!(kept.interruptions, interruptions);
+        let last = state.read("test", last_whole).await.unwrap().unwrap();
+        assert_eq!((last.finished, last.interruptions), (110, interruptions));
+    }
+
+    #[tokio::test]
+    async fn an_audit_that_never_gets_further_is_ended() {
+        let (_folder, state, _thread) = scratch();
+        let audit = begun(&state, "a".into()).await;
+        let times = |count: u32| {
+            let state = state.clone();
+            async move {
+                let again = move |tx: &Transaction<'_>| {
+                    let again = (0..count).map(|_| Ok(carry_on(tx, 9)?.is_some()));
+                    again.collect::<rusqlite::Result<Vec<_>>>()
+                };
+                state.write("test", again).await.unwrap()
+            }
+        };
+        assert!(times(MOST_RESTARTS).await.iter().all(|it| *it));
+        let moved = move |tx: &Transaction<'_>| {
+            advance(tx, audit, 9, &[], &Tally::default(), &Place::default())
+        };
+        state.write("test", moved).await.unwrap();
+        assert!(times(MOST_RESTARTS).await.iter().all(|it| *it));
+        assert_eq!(times(2).await, [false, false]);
+        let ended = state.read("test", |connection| find(connection, "a"));
+        let ended = ended.await.unwrap().unwrap();
+        assert!(ended.tally.error.contains("interrupted"), "{ended:?}");
+        assert_eq!(ended.finished, 9);
     }
 
     #[tokio::test]
@@ -299,18 +456,11 @@ mod tests {
         let (_folder, state, _thread) = scratch();
         for number in 0..20 {
             let audit = begun(&state, format!("a{number}")).await;
-            let tally = Tally {
-                objects: number,
-                error: if number == 19 {
-                    "x".into()
-                } else {
-                    String::new()
-                },
-                ..Tally::default()
-            };
+            let error = if number == 19 { "x" } else { "" };
             let done = move |tx: &Transaction<'_>| {
-                add(tx, audit, 0, &[finding("found")])?;
-                finish(tx, audit, 9, &tally)
+                let tally = tally(&["found"]);
+                advance(tx, audit, 8, &[finding("found")], &tally, &Place::default())?;
+                finish(tx, audit, 9, error)
             };
             state.write("test", done).await.unwrap();
         }

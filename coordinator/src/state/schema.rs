@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::StateError;
 
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     FIRST,
     TOKENS,
     GATES,
@@ -15,6 +15,7 @@ const MIGRATIONS: [&str; 7] = [
     TO_FOLLOW,
     TOKEN_NAMES,
     HISTORY,
+    AUDIT_PLACES,
 ];
 
 const FIRST: &str = "
@@ -254,6 +255,33 @@ CREATE TABLE operation_quarantine (
     content_hash BLOB    NOT NULL CHECK (length(content_hash) = 32),
     PRIMARY KEY (operation, position)
 ) STRICT, WITHOUT ROWID;
+";
+
+const AUDIT_PLACES: &str = "
+-- An audit that a stop interrupts is carried on at its next start.
+ALTER TABLE audit ADD COLUMN interruptions     INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE audit ADD COLUMN interrupted_after INTEGER NOT NULL DEFAULT 0; -- the last time
+ALTER TABLE audit ADD COLUMN carried_on        INTEGER NOT NULL DEFAULT 0; -- the last time
+
+-- How far an audit is that runs.
+CREATE TABLE audit_place (
+    audit      INTEGER PRIMARY KEY REFERENCES audit (sequence),
+    stored     INTEGER NOT NULL,
+    elapsed_ms INTEGER NOT NULL DEFAULT 0, -- that it ran
+    cursor     TEXT    NOT NULL DEFAULT '', -- JSON; empty: at its beginning
+    hashed     BLOB    NOT NULL DEFAULT x'', -- Roaring bitmap; of a registry
+    restarts   INTEGER NOT NULL DEFAULT 0  -- at this very place
+) STRICT;
+
+-- One from before this table cannot be carried on. What it had found is counted, so
+-- that nobody takes it for clean.
+UPDATE audit SET finished = started, error = 'interrupted: the coordinator stopped',
+    found = (SELECT count(*) FROM audit_finding f WHERE f.audit = sequence AND f.outcome = 'found'),
+    repaired = (SELECT count(*) FROM audit_finding f WHERE f.audit = sequence AND f.outcome = 'repaired'),
+    lost = (SELECT count(*) FROM audit_finding f WHERE f.audit = sequence AND f.outcome = 'lost'),
+    failed = (SELECT count(*) FROM audit_finding f WHERE f.audit = sequence AND f.outcome = 'failed'),
+    notes = (SELECT count(*) FROM audit_finding f WHERE f.audit = sequence AND f.outcome = 'note')
+WHERE finished = 0;
 ";
 
 /// Applies what is missing, in one transaction.
