@@ -39,6 +39,10 @@ fn a_promotion_into_a_registry_can_be_pulled_from_it_and_fills_a_mirror() {
         "{said}"
     );
 
+    // What it cannot keep is not tried again.
+    let log = cluster.coordinator.log();
+    assert!(!log.contains("ERROR"), "{log}");
+
     let inspected = |host: &str, repository: &str| {
         let mut inspect = Command::new("skopeo");
         inspect.args(["inspect", "--raw", "--tls-verify=false"]);

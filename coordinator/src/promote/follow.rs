@@ -30,8 +30,19 @@ pub(crate) struct Follower {
     state: State,
     catalog: SharedCatalog,
     store: Store,
-    /// Held while names are set; what could not be set, by operation.
-    turn: Arc<Mutex<HashMap<i64, Vec<Name>>>>,
+    /// Held while names are set.
+    turn: Arc<Mutex<Left>>,
+}
+
+/// What could not be set.
+#[derive(Default)]
+struct Left {
+    /// By operation.
+    names: HashMap<i64, Vec<Name>>,
+    /// One of them, and why.
+    example: String,
+    /// How many they were when that was last told.
+    told: usize,
 }
 
 impl Follower {
@@ -47,9 +58,11 @@ impl Follower {
     /// Puts right what is due, at once and then whenever something was left.
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let work = async {
+            let mut news = News::default();
             loop {
-                if let Err(error) = self.work_off().await {
-                    tracing::error!(error = %chain(&error), "names at the origin cannot be followed");
+                let trouble = self.work_off().await.err().map(|error| chain(&error));
+                if let Some(error) = news.of(trouble) {
+                    tracing::error!(error, "names at the origin cannot be followed");
                 }
                 tokio::time::sleep(AGAIN).await;
             }
@@ -66,8 +79,11 @@ impl Follower {
             })
             .await?;
         for operation in due {
-            self.follow(operation, &HashSet::new()).await?;
+            let mut left = self.turn.lock().await;
+            self.put_right(&mut left, operation, &HashSet::new())
+                .await?;
         }
+        self.turn.lock().await.tell();
         Ok(())
     }
 
@@ -79,22 +95,35 @@ impl Follower {
         right: &HashSet<Name>,
     ) -> Result<(), StateError> {
         let mut left = self.turn.lock().await;
+        self.put_right(&mut left, operation, right).await?;
+        left.tell();
+        Ok(())
+    }
+
+    async fn put_right(
+        &self,
+        left: &mut Left,
+        operation: i64,
+        right: &HashSet<Name>,
+    ) -> Result<(), StateError> {
         if !matches!(self.store, Store::Directory(_)) {
-            let names = match left.get(&operation) {
+            let names = match left.names.get(&operation) {
                 Some(names) => names.clone(),
                 None => self.names_of(operation).await?,
             };
             let names = names.into_iter().filter(|name| !right.contains(name));
             let failed = self.set(names.collect()).await;
-            if !failed.is_empty() {
-                left.insert(operation, failed);
+            if let Some((name, error)) = failed.first() {
+                left.example = format!("{name}: {error}");
+                let failed = failed.into_iter().map(|(name, _)| name).collect();
+                left.names.insert(operation, failed);
                 return Ok(());
             }
         }
         self.state
             .write("names are followed", move |tx| follow::done(tx, operation))
             .await?;
-        left.remove(&operation);
+        left.names.remove(&operation);
         Ok(())
     }
 
@@ -105,13 +134,20 @@ impl Follower {
                 rows::entries(connection, operation)
             })
             .await?;
-        Ok(self
-            .catalog
-            .read(|catalog| entries.iter().flat_map(|row| named(catalog, row)).collect()))
+        let shows = Shows::of(&self.store);
+        let may_show = |row: &EntryRow, name: &Name| shows.is_touched(name, row);
+        Ok(self.catalog.read(|catalog| {
+            let names = entries.iter().flat_map(|row| {
+                let names = named(catalog, row).into_iter();
+                names.filter(move |name| may_show(row, name))
+            });
+            names.collect()
+        }))
     }
 
-    /// Sets names as the catalog has them now; gives those that could not be.
-    async fn set(&self, names: Vec<Name>) -> Vec<Name> {
+    /// Sets names as the catalog has them now; gives those that could not be, and
+    /// why.
+    async fn set(&self, names: Vec<Name>) -> Vec<(Name, String)> {
         let is_registry = matches!(self.store, Store::Registry(_));
         let changes: Vec<_> = self.catalog.read(|catalog| {
             let changes = names.into_iter();
@@ -125,15 +161,76 @@ impl Follower {
         let asked: Vec<Name> = changes.iter().map(|change| change.name.clone()).collect();
         match self.store.set_names(changes).await {
             Ok(report) => {
-                for (name, error) in &report.failed {
-                    tracing::error!(%name, error = %chain(error), "the origin's store shows a name not as the catalog has it");
-                }
-                report.failed.into_iter().map(|(name, _)| name).collect()
+                let failed = report.failed.into_iter();
+                failed.map(|(name, error)| (name, chain(&error))).collect()
             }
             Err(error) => {
-                tracing::error!(error = %chain(&error), "the origin's store takes no names");
-                asked
+                let why = chain(&error);
+                asked.into_iter().map(|name| (name, why.clone())).collect()
             }
+        }
+    }
+}
+
+impl Left {
+    /// Tells people when there is something else to tell than the last time.
+    fn tell(&mut self) {
+        let names = self.names.values().map(Vec::len).sum();
+        if names == self.told {
+            return;
+        }
+        if names == 0 {
+            tracing::info!("the origin's store shows all names as the catalog has them again");
+        } else {
+            tracing::error!(
+                names,
+                example = self.example,
+                "the origin's store shows names not as the catalog has them; they are tried again every {} s",
+                AGAIN.as_secs()
+            );
+        }
+        self.told = names;
+    }
+}
+
+/// What lasts is told once.
+#[derive(Default)]
+struct News(Option<String>);
+
+impl News {
+    /// `now`, if it is not what was so the last time.
+    fn of(&mut self, now: Option<String>) -> Option<String> {
+        let is_news = self.0 != now;
+        self.0.clone_from(&now);
+        now.filter(|_| is_news)
+    }
+}
+
+/// The kind of names that a store shows by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shows {
+    /// The catalog is asked.
+    Nothing,
+    Files,
+    Tags,
+}
+
+impl Shows {
+    const fn of(store: &Store) -> Self {
+        match store {
+            Store::Directory(_) => Self::Nothing,
+            Store::Bucket(_) => Self::Files,
+            Store::Registry(_) => Self::Tags,
+        }
+    }
+
+    /// Whether the store may show something else under a name than before an
+    /// entry was carried out. What is there without our doing stays as it is.
+    fn is_touched(self, name: &Name, row: &EntryRow) -> bool {
+        match (self, name) {
+            (Self::Files, Name::File(_)) => row.may_be_shown(),
+            (Self::Tags, Name::Tag(..)) => row.is_done(),
+            (Self::Nothing | Self::Files | Self::Tags, _) => false,
         }
     }
 }
@@ -171,3 +268,6 @@ fn change(catalog: &Catalog, name: Name, is_registry: bool) -> Option<NameChange
     };
     Some(NameChange { name, target })
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,21 @@ pub(crate) struct EntryRow {
     pub(crate) decided: u64,
 }
 
+impl EntryRow {
+    /// Whether the catalog was changed as the entry asks, or was like that.
+    pub(crate) fn is_done(&self) -> bool {
+        let undone = ["lost", "refused", "failed"];
+        let outcome = self.outcome.as_deref();
+        outcome.is_some_and(|outcome| !undone.contains(&outcome))
+    }
+
+    /// Whether a store that shows new files before the catalog does may show this
+    /// one: its content was in place, or nobody knows how far it came.
+    pub(crate) fn may_be_shown(&self) -> bool {
+        self.is_done() || self.staged.is_some() || self.outcome.is_none()
+    }
+}
+
 /// A final outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
@@ -192,7 +207,8 @@ pub(crate) fn decide(
 
 /// Ends an operation. The totals are counted from its entries; `unchanged`
 /// names were already as asked and have no rows. What was withdrawn counts as
-/// removed, what was reinstated as present.
+/// removed, what was reinstated as present. Nobody is to follow names of which
+/// none was touched.
 pub(crate) fn finish(
     tx: &Transaction<'_>,
     operation: i64,
@@ -212,7 +228,7 @@ pub(crate) fn finish(
          WHERE sequence = ?1 AND finished IS NULL",
         params![operation, signed(now), signed(revision), signed(unchanged), error],
     )?;
-    Ok(())
+    follow::settle(tx, operation)
 }
 
 /// The operation of that id.

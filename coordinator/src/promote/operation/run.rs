@@ -18,8 +18,12 @@ use crate::state::operations::{self as rows, Decision, EntryRow};
 /// Entries that are recorded in one transaction.
 const RECORDED_TOGETHER: usize = 256;
 
-/// An entry and what became of its content.
-type PlacedEntry<'a> = (&'a EntryRow, &'a Order, Result<Placed, Missed>);
+/// An entry, what became of its content, and, where that is in place, of showing it.
+type PlacedEntry<'a> = (
+    &'a EntryRow,
+    &'a Order,
+    Result<(Placed, Result<(), Missed>), Missed>,
+);
 
 impl Inner {
     pub(super) async fn run(
@@ -223,11 +227,15 @@ impl Inner {
     ) -> Result<Vec<Proposal>, OperationError> {
         let (mut proposals, mut staged, mut decisions) = (Vec::new(), Vec::new(), Vec::new());
         for (entry, order, result) in ended {
+            let result = result.and_then(|(placed, shown)| {
+                // An earlier run of this operation may have copied it.
+                let copied = placed.copied || entry.staged.as_deref() == Some("copied");
+                // Also where it could not be shown: it may be seen all the same.
+                staged.push((entry.position, copied));
+                shown.map(|()| (placed.objects, copied))
+            });
             match result {
-                Ok(Placed { objects, copied }) => {
-                    // An earlier run of this operation may have copied it.
-                    let copied = copied || entry.staged.as_deref() == Some("copied");
-                    staged.push((entry.position, copied));
+                Ok((objects, copied)) => {
                     proposals.push(Proposal {
                         position: entry.position,
                         name: order.name.clone(),
@@ -248,7 +256,7 @@ impl Inner {
                 }
             }
         }
-        let count = (staged.len() + decisions.len()) as u64;
+        let count = (proposals.len() + decisions.len()) as u64;
         self.state
             .write("record entries", move |tx| {
                 rows::stage(tx, operation, &staged)?;
@@ -281,8 +289,8 @@ impl Inner {
             Some(why) => Err(Missed::Refused(why)),
             None => match self.executor.place(order, copying, count).await {
                 // A store that is served by others shows no name before its time.
-                Ok(placed) if !gated => self.executor.publish(order).await.map(|()| placed),
-                placed => placed,
+                Ok(placed) if !gated => Ok((placed, self.executor.publish(order).await)),
+                placed => placed.map(|placed| (placed, Ok(()))),
             },
         };
         (entry, order, placed)
