@@ -32,3 +32,4 @@ pub(crate) mod revert;
 pub(crate) mod sources;
 pub(crate) mod staging;
 mod survey;
+mod walk;

@@ -2,14 +2,11 @@
 //! `stable`. The origin has the content already, so the catalog answers for it,
 //! and nobody else is asked. Pure.
 
-use std::collections::{BTreeSet, VecDeque};
-
 use landfall_catalog::{Catalog, Digest, Object, Tag};
-use landfall_content::oci::is_manifest;
 use landfall_promotion::{Asked, Kind};
 
-use super::referrers::{Artifact, Attached, COSIGN, DEPTH, check, check_size};
 use super::resolve::closure_of;
+use super::walk::{Attached, COSIGN, Walk, check, check_size};
 use crate::config::Limits;
 
 /// What production says of something that is to be promoted onward.
@@ -50,70 +47,47 @@ pub(super) fn look(catalog: &Catalog, asked: &Asked, place: &str, limits: &Limit
 /// What speaks about the documents of an image in its repository, within the
 /// bounds of what is taken from staging.
 fn attached(catalog: &Catalog, image: &[Object], repository: &str, limits: &Limits) -> Attached {
-    let mut found = Attached::default();
-    let mut seen = BTreeSet::new();
-    let documents = image
-        .iter()
-        .filter(|object| is_manifest(&object.media_type));
-    let mut subjects: VecDeque<(Digest, usize)> =
-        documents.map(|object| (object.digest, 0)).collect();
-    while let Some((subject, depth)) = subjects.pop_front() {
-        if !seen.insert(subject) {
-            continue;
-        }
-        let before = found.artifacts.len();
-        let referrers = catalog.referrers(repository, &subject).len();
-        if referrers > limits.referrers {
-            found.left_out.push(format!(
-                "{} of the {referrers} referrers of {subject}: at most {} are taken",
-                referrers - limits.referrers,
-                limits.referrers
-            ));
-        }
-        for (tag, digest) in speaking(catalog, repository, &subject, limits) {
-            match artifact(catalog, &subject, tag, digest, limits) {
-                Ok(artifact) => found.artifacts.push(artifact),
-                Err(why) => found
-                    .left_out
-                    .push(format!("{digest}, which speaks about {subject}: {why}")),
+    let mut walk = Walk::from(image, limits);
+    while let Some(subject) = walk.subject() {
+        let referrers = catalog.referrers(repository, &subject);
+        let referrers = walk.some_of(referrers, &subject);
+        let referrers = referrers
+            .into_iter()
+            .filter_map(|ordinal| Some((None, *catalog.object(ordinal)?.digest())));
+        for (tag, digest) in referrers.chain(tagged(catalog, repository, &subject)) {
+            if !walk.may_look() {
+                continue;
+            }
+            match artifact(catalog, &subject, tag.as_ref(), &digest, limits) {
+                Ok(closure) => walk.take(tag, digest, closure),
+                Err(why) => {
+                    walk.leave_out(format!("{digest}, which speaks about {subject}: {why}"));
+                }
             }
         }
-        if depth < DEPTH {
-            let new = found.artifacts[before..].iter();
-            subjects.extend(new.map(|artifact| (artifact.digest, depth + 1)));
-        }
     }
-    found
+    walk.end()
 }
 
-/// Referrers and cosign's tags of one subject.
-fn speaking(
-    catalog: &Catalog,
-    repository: &str,
-    subject: &Digest,
-    limits: &Limits,
-) -> Vec<(Option<Tag>, Digest)> {
-    let referrers = catalog.referrers(repository, subject).into_iter();
-    let referrers = referrers
-        .take(limits.referrers)
-        .filter_map(|ordinal| Some((None, *catalog.object(ordinal)?.digest())));
+/// Cosign's tags of one subject.
+fn tagged(catalog: &Catalog, repository: &str, subject: &Digest) -> Vec<(Option<Tag>, Digest)> {
     let tagged = COSIGN.iter().filter_map(|suffix| {
         let tag = format!("sha256-{}.{suffix}", subject.to_hex());
         let record = catalog.tag(repository, &tag)?;
         let digest = *catalog.object(record.ordinal)?.digest();
         Some((Some(tag.parse().ok()?), digest))
     });
-    referrers.chain(tagged).collect()
+    tagged.collect()
 }
 
 fn artifact(
     catalog: &Catalog,
     subject: &Digest,
-    tag: Option<Tag>,
-    digest: Digest,
+    tag: Option<&Tag>,
+    digest: &Digest,
     limits: &Limits,
-) -> Result<Artifact, String> {
-    let closure = closure_of(catalog, &digest).ok_or("production does not have it whole")?;
+) -> Result<Vec<Object>, String> {
+    let closure = closure_of(catalog, digest).ok_or("production does not have it whole")?;
     if let Some(why) = withdrawn(catalog, &closure) {
         return Err(format!("withdrawn: {why}"));
     }
@@ -122,11 +96,7 @@ fn artifact(
     if tag.is_none() {
         check(&closure, subject, limits)?;
     }
-    Ok(Artifact {
-        tag,
-        digest,
-        closure,
-    })
+    Ok(closure)
 }
 
 /// What of these objects was withdrawn, and why.

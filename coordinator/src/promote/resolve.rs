@@ -21,9 +21,10 @@ use tokio::time::{Instant, timeout_at};
 use self::build::build;
 use super::channel::{Onward, look};
 use super::patient::documents;
-use super::referrers::{Attached, attached};
+use super::referrers::attached;
 use super::sources::{FileStaged, ImageSource, Sources};
 use super::survey::Survey;
+use super::walk::Attached;
 use crate::catalog::SharedCatalog;
 use crate::config::Limits;
 
@@ -377,9 +378,15 @@ impl Resolver {
             let why = format!("the origin does not hold {} any more", object.digest);
             return Ok(Found::Lost(why));
         }
-        attached
+        for artifact in attached
             .artifacts
-            .retain(|artifact| !artifact.closure.iter().any(is_gone));
+            .extract_if(.., |artifact| artifact.closure.iter().any(is_gone))
+        {
+            attached.left_out.push(format!(
+                "{}, which speaks about it: the origin does not hold it any more",
+                artifact.digest
+            ));
+        }
         Ok(Found::Whole(Box::new(Whole {
             is_held: true,
             closure,

@@ -6,6 +6,7 @@ use landfall_catalog::Digest;
 use landfall_proto::v1;
 
 use super::reach::token;
+use super::registry::{TestRegistry, digest_of};
 use super::running::{Folders, Planned, Running, rule, write};
 
 const PUBLIC: &str = "gs://prod/binaries";
@@ -139,4 +140,59 @@ async fn a_token_reads_all_of_production_and_sets_names_of_its_project_alone() {
     let planned = coordinator.plan(&stable, v1::PlanOptions::default()).await;
     assert_eq!(planned.states(), [("binaries/stable/good-again", "lost")]);
     coordinator.stop().await;
+}
+
+/// Manifests of one image project that lists `app:v1`.
+fn image(tree: &Path, project: &str, from: &str, to: &str, digest: &Digest) {
+    write(
+        &tree.join(format!("manifests/{project}/promoter-manifest.yaml")),
+        format!("registries:\n- {{name: {from}, src: true}}\n- name: {to}\n"),
+    );
+    let rows = format!("- name: app\n  dmap: {{\"{digest}\": [v1]}}\n");
+    write(&tree.join(format!("images/{project}/images.yaml")), rows);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signature_that_the_origin_lost_is_told_of_and_holds_up_no_image() {
+    let folders = Folders::new();
+    let registry = TestRegistry::start().await;
+    let app = registry.image(&[b"app"]);
+    registry.name("kops/app", Some("v1"), &app);
+    let signature = registry.referrer(&app, "application/spdx+json", b"signed");
+    registry.name("kops/app", None, &signature);
+    let digest = digest_of(&app);
+    let staging = rule("staging.example.org", registry.url.clone());
+    let coordinator = Running::start(folders.config(vec![staging])).await;
+    let production = "prod.example.org/images";
+    let (first, second) = (folders.path("first"), folders.path("second"));
+    let incubating = format!("{production}/incubating");
+    image(
+        &first,
+        "kops",
+        "staging.example.org/kops",
+        &incubating,
+        &digest,
+    );
+    image(
+        &second,
+        "stable",
+        &incubating,
+        &format!("{production}/stable"),
+        &digest,
+    );
+    let planned = coordinator.plan(&first, v1::PlanOptions::default()).await;
+    assert_eq!(coordinator.promote(&planned).await.done.copied, 2);
+    let hex = digest_of(&signature).to_hex();
+    std::fs::remove_file(folders.path("origin").join("blobs/sha256").join(&hex)).unwrap();
+    let planned = coordinator.plan(&second, v1::PlanOptions::default()).await;
+    assert_eq!(planned.states(), [("stable/app:v1", "present")]);
+    let told: Vec<_> = planned
+        .findings
+        .iter()
+        .filter(|finding| finding.rule == "referrer-left-out")
+        .collect();
+    assert_eq!(told.len(), 1, "{:?}", planned.findings);
+    assert!(told[0].message.contains(&hex), "{told:?}");
+    coordinator.stop().await;
+    registry.stop().await;
 }

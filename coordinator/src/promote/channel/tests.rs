@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall_catalog::{Commit, Entry, Name, Referrer};
 use landfall_content::oci::MANIFEST;
@@ -59,6 +59,15 @@ impl World {
     }
 
     fn look(&self, place: &str, kind: Kind, digest: Digest) -> Onward {
+        let limits = Limits {
+            referrers: 2,
+            referrer_bytes: 100,
+            ..Limits::default()
+        };
+        self.look_within(&limits, place, kind, digest)
+    }
+
+    fn look_within(&self, limits: &Limits, place: &str, kind: Kind, digest: Digest) -> Onward {
         let asked = Asked {
             name: "x:v1".parse().unwrap(),
             digest,
@@ -75,12 +84,7 @@ impl World {
                 column: 1,
             },
         };
-        let limits = Limits {
-            referrers: 2,
-            referrer_bytes: 100,
-            ..Limits::default()
-        };
-        look(&self.catalog, &asked, place, &limits)
+        look(&self.catalog, &asked, place, limits)
     }
 }
 
@@ -215,4 +219,49 @@ fn what_is_over_the_bound_is_named_and_not_dropped_in_silence() {
         "{:?}",
         attached.left_out
     );
+}
+
+#[test]
+fn what_speaks_about_what_speaks_about_an_image_has_the_budget_of_staging() {
+    let mut world = World::default();
+    let image = world.set("in/app:v1", "image", &[], None);
+    for first in 0..3 {
+        let signed = world.set(
+            "in/app@",
+            &format!("sbom {first}"),
+            &[],
+            speaks(image, "application/spdx+json"),
+        );
+        for second in 0..3 {
+            let content = format!("signature {second} of {first}");
+            world.set("in/app@", &content, &[], speaks(signed, SIGNATURE));
+        }
+    }
+    let few = Limits {
+        attached: 5,
+        ..Limits::default()
+    };
+    let small = Limits {
+        attached_bytes: 20,
+        ..Limits::default()
+    };
+    for (limits, taken, over) in [
+        (Limits::default(), 12, None),
+        (
+            few,
+            5,
+            Some("1 artifacts, and whatever speaks about 4 others"),
+        ),
+        (small, 3, Some("9 artifacts")),
+    ] {
+        let Onward::Whole(_, found) = world.look_within(&limits, "in/app", Kind::Images, image)
+        else {
+            panic!("it is there");
+        };
+        assert_eq!(found.artifacts.len(), taken, "{found:?}");
+        match over {
+            Some(over) => assert!(found.left_out[0].contains(over), "{:?}", found.left_out),
+            None => assert!(found.left_out.is_empty(), "{:?}", found.left_out),
+        }
+    }
 }
