@@ -1,6 +1,7 @@
 //! The whole coordinator, in process, on ports of its own.
 
 mod channels;
+mod escape;
 mod fleet;
 mod followers;
 mod gate;

@@ -87,6 +87,13 @@ impl Bounds {
         if !scope.holds(project) {
             return Err(not_in_scope(project));
         }
+        let below = self.below(name, project);
+        if !below.is_empty() {
+            let others = list(&below);
+            return Err(format!(
+                "outside-project: {name} is, or is above, the folder of {others}"
+            ));
+        }
         match self.owners(name) {
             Some(owners) if !owners.contains(project) => Err(format!(
                 "outside-project: {name} is below a prefix of {}, not of {project}",
@@ -97,6 +104,26 @@ impl Bounds {
                 "outside-project: {name} is below no prefix of {project}"
             )),
         }
+    }
+
+    /// The other projects for whose files one at `name` would leave no place.
+    fn below(&self, name: &Name, project: &str) -> BTreeSet<String> {
+        let Name::File(path) = name else {
+            return BTreeSet::new();
+        };
+        let (folder, inside) = (path.as_str(), format!("{path}/"));
+        let exactly = self
+            .owners
+            .get_key_value(&(HalfKind::Files, folder.to_owned()));
+        let inside_on = self.owners.range((HalfKind::Files, inside.clone())..);
+        let below = inside_on.take_while(|((kind, prefix), _)| {
+            *kind == HalfKind::Files && prefix.starts_with(&inside)
+        });
+        let owners = exactly
+            .into_iter()
+            .chain(below)
+            .flat_map(|(_, owners)| owners);
+        owners.filter(|owner| *owner != project).cloned().collect()
     }
 
     /// Why somebody with that scope may not change what `name` means or whether
@@ -181,6 +208,7 @@ mod tests {
             half("b", HalfKind::Images, &["eu.example/b"]),
             half("nested", HalfKind::Images, &["eu.example/a/nested"]),
             half("files", HalfKind::Files, &["gs://bucket/a"]),
+            half("deep", HalfKind::Files, &["gs://bucket/a/x/deep"]),
             half("one", HalfKind::Images, &["eu.example/both"]),
             half("two", HalfKind::Images, &["eu.example/both"]),
         ];
@@ -300,5 +328,26 @@ mod tests {
             }
         }
         tree.files.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+
+    #[test]
+    fn nobody_puts_a_file_where_another_project_has_its_folder() {
+        let bounds = bounds();
+        let set = |name: &str, project: &str| {
+            let name = name.parse().unwrap();
+            bounds.setting(&name, project, &Scope::All).is_ok()
+        };
+        for (name, may) in [
+            ("a/y", true),
+            ("a/x/de", true),
+            ("a/x/deep2", true),
+            ("a/x-deep", true),
+            ("a/x", false),
+            ("a/x/deep", false),
+            ("a/x/deep/z", false),
+        ] {
+            assert_eq!(set(name, "files"), may, "{name}");
+        }
+        assert!(set("a/x/deep/z", "deep"));
     }
 }

@@ -52,7 +52,7 @@ async fn plan(coordinator: &Running, folders: &Folders, files: &[(&str, &[u8])])
 }
 
 /// The one gate, once so many names wait at it.
-async fn gate(coordinator: &Running, names: u64) -> v1::WaitingOperation {
+pub(super) async fn gate(coordinator: &Running, names: u64) -> v1::WaitingOperation {
     let looking = async {
         loop {
             let request = v1::ListGatesRequest {};

@@ -9,7 +9,7 @@ use tonic::Code;
 use super::running::{Folders, Running, rule, write};
 
 /// Manifests of files of one project, in a root of their own.
-fn manifests(tree: &Path, root: &str, project: &str, to: &str, files: &[(&str, &[u8])]) {
+pub(super) fn manifests(tree: &Path, root: &str, project: &str, to: &str, files: &[(&str, &[u8])]) {
     let root = tree.join(root);
     write(
         &root.join(format!("filestores/{project}/filepromoter-manifest.yaml")),
@@ -25,7 +25,7 @@ fn manifests(tree: &Path, root: &str, project: &str, to: &str, files: &[(&str, &
     write(&root.join(format!("manifests/{project}/files.yaml")), list);
 }
 
-fn everything() -> v1::PlanOptions {
+pub(super) fn everything() -> v1::PlanOptions {
     v1::PlanOptions {
         prune: true,
         allow_tag_moves: true,
@@ -36,7 +36,7 @@ fn everything() -> v1::PlanOptions {
 
 /// `a`, `b` and `a-nested` are registered; `a` and `b` have a file of their own
 /// and one that is the same.
-async fn world(folders: &Folders) -> Running {
+pub(super) async fn world(folders: &Folders) -> Running {
     let staging = folders.path("staging");
     for (path, content) in [
         ("a/own", "of a"),
@@ -81,10 +81,11 @@ async fn world(folders: &Folders) -> Running {
     coordinator
 }
 
-pub(super) async fn token(coordinator: &Running, role: &str) -> String {
+/// A token for these roles, with blanks between.
+pub(super) async fn token(coordinator: &Running, roles: &str) -> String {
     let request = v1::CreateTokenRequest {
         name: String::new(),
-        roles: vec![role.into()],
+        roles: roles.split(' ').map(str::to_owned).collect(),
         ttl_seconds: 0,
     };
     let mut tokens = TokensClient::new(coordinator.channel.clone());

@@ -255,17 +255,14 @@ impl Claims<'_> {
         }
     }
 
-    /// `others` are those whose name it is, if it is not the project's.
+    /// `others` is why the name is others', if it is not the project's.
     fn claim(&mut self, claim: Asked, others: Option<&str>) {
         let Some(others) = others else {
             self.asking.claims.push(claim);
             return;
         };
         let (project, name) = (&self.project.name, claim.name.to_string());
-        let why = format!(
-            "{} is below a prefix of {others}, not of {project}",
-            quoted(&name)
-        );
+        let why = format!("{} is {others}, not of {project}", quoted(&name));
         let rule = &rules::OUTSIDE_PROJECT;
         let digest = claim.digest.to_string();
         self.find(&claim.at, rule, why.clone(), &[&name, &digest]);

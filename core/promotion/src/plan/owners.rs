@@ -12,6 +12,8 @@ use crate::project::Kind;
 /// The prefixes of all projects.
 pub(super) struct Owners<'a> {
     by_kind: HashMap<Kind, HashMap<&'a str, Vec<Owner>>>,
+    /// Who has a prefix of files at or below a path.
+    folders: HashMap<&'a str, Vec<Owner>>,
     parsed: &'a Parsed,
     options: &'a PlanOptions,
 }
@@ -32,7 +34,15 @@ impl<'a> Owners<'a> {
         options: &'a PlanOptions,
     ) -> Self {
         let mut by_kind: HashMap<Kind, HashMap<&str, Vec<Owner>>> = HashMap::new();
+        let mut folders: HashMap<&str, Vec<Owner>> = HashMap::new();
         let mut add = |kind, prefix: &'a str, owner| {
+            if kind == Kind::Files {
+                let mut folder = prefix;
+                while !folder.is_empty() {
+                    folders.entry(folder).or_default().push(owner);
+                    folder = folder.rsplit_once('/').map_or("", |(above, _)| above);
+                }
+            }
             let by_prefix = by_kind.entry(kind).or_default();
             by_prefix.entry(prefix).or_default().push(owner);
         };
@@ -46,6 +56,7 @@ impl<'a> Owners<'a> {
         }
         Self {
             by_kind,
+            folders,
             parsed,
             options,
         }
@@ -67,21 +78,34 @@ impl<'a> Owners<'a> {
         }
     }
 
-    /// Whose a repository or path is instead of the project's with that index,
-    /// which has a prefix above it; none if it is (also) the project's.
+    /// Why a repository or path is others' instead of the project's with that
+    /// index, which has a prefix above it; none if it is (also) the project's.
+    /// A file where another project has its folder, or a folder above that, is
+    /// that project's: it would leave no place for what is below.
     pub(super) fn others(&self, kind: Kind, name: &str, project: usize) -> Option<String> {
-        let (_, owners) = self.of(kind, name)?;
-        if owners.contains(&Owner::Project(project)) {
-            return None;
+        let own = Owner::Project(project);
+        let mut names = BTreeSet::new();
+        if let (Kind::Files, Some(owners)) = (kind, self.folders.get(name)) {
+            let others = owners.iter().filter(|owner| **owner != own);
+            names.extend(others.map(|owner| self.project(*owner)));
         }
-        let names: BTreeSet<&str> = owners
-            .iter()
-            .map(|owner| match *owner {
-                Owner::Project(index) => self.parsed.projects[index].name.as_str(),
-                Owner::Neighbour(index) => self.options.neighbours[index].project.as_str(),
-            })
-            .collect();
+        let mut place = "at or above the folder";
+        if names.is_empty() {
+            place = "below a prefix";
+            let (_, owners) = self.of(kind, name)?;
+            if owners.contains(&own) {
+                return None;
+            }
+            names.extend(owners.iter().map(|owner| self.project(*owner)));
+        }
         let names: Vec<&str> = names.into_iter().collect();
-        Some(names.join(", "))
+        Some(format!("{place} of {}", names.join(", ")))
+    }
+
+    fn project(&self, owner: Owner) -> &str {
+        match owner {
+            Owner::Project(index) => &self.parsed.projects[index].name,
+            Owner::Neighbour(index) => &self.options.neighbours[index].project,
+        }
     }
 }

@@ -379,6 +379,32 @@ fn a_signature_goes_with_its_subject_and_stays_with_it_under_another_name() {
 }
 
 #[test]
+fn nobody_puts_a_file_where_another_project_has_its_folder() {
+    let tree = together([
+        files("a", "prod", &["x 1", "x-y 1", "y 1", "z 1"]),
+        files("b", "prod/x/deep", &["tool 1"]),
+    ]);
+    let options = PlanOptions {
+        neighbours: vec![Neighbour {
+            project: "c".to_owned(),
+            kind: Kind::Files,
+            prefix: "prod/y".to_owned(),
+        }],
+        ..PlanOptions::default()
+    };
+    let expected = [
+        "set prod/x-y",
+        "set prod/x/deep/tool",
+        "set prod/z",
+        "refused prod/x outside-project",
+        "refused prod/y outside-project",
+    ];
+    check(&tree, &Catalog::default(), &options, &expected);
+    let plan = planned(&tree, &Catalog::default(), &options);
+    insta::assert_snapshot!("a_file_for_a_folder", drawn(&plan.findings));
+}
+
+#[test]
 fn a_project_with_a_shorter_prefix_stops_nobody_below() {
     let theirs = images("b", "prod/b", &["app 1 v1", "app 2 v2"]);
     let reaching = images(
