@@ -22,7 +22,10 @@ async fn production(coordinator: &Running) -> (u64, Vec<String>) {
     let found = coordinator.promotion().search(request).await.unwrap();
     let names = found.into_inner().found.into_iter();
     let names = names.map(|name| format!("{} {:02x?}", name.name, name.digest));
-    let request = v1::ListOperationsRequest { limit: 100 };
+    let request = v1::ListOperationsRequest {
+        limit: 100,
+        ..v1::ListOperationsRequest::default()
+    };
     let listed = coordinator.promotion().list(request).await.unwrap();
     let operations = listed.into_inner().operations.into_iter();
     let revisions = operations.filter_map(|operation| operation.result.map(|done| done.revision));
