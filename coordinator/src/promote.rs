@@ -2,8 +2,9 @@
 //!
 //! [`plan`] parses and plans, [`resolve`] and [`referrers`] (and [`cosign`])
 //! read staging through [`sources`] ([`channel`] production itself),
+//! [`own`] says what of it is in production under the project's own names,
 //! [`orders`] keeps the result until it is confirmed, [`operation`]
-//! carries it out, [`execute`] brings the content, and [`compose`] (with what
+//! carries it out, [`execute`] (with [`compare`]) brings the content, and [`compose`] (with what
 //! [`facts`] makes of several words on one object) makes one revision of all that
 //! succeeded. After the confirmation nothing is left to choose. With a [`gate`]
 //! there are two revisions: content, then names.
@@ -14,6 +15,7 @@
 pub(crate) mod bounds;
 pub(crate) mod brake;
 mod channel;
+mod compare;
 pub(crate) mod compose;
 pub(crate) mod cosign;
 pub(crate) mod execute;
@@ -23,6 +25,7 @@ pub(crate) mod gate;
 pub(crate) mod leftovers;
 pub(crate) mod operation;
 pub(crate) mod orders;
+mod own;
 mod patient;
 pub(crate) mod plan;
 pub(crate) mod referrers;

@@ -7,6 +7,7 @@ mod followers;
 mod gate;
 mod history;
 mod hostile;
+mod own;
 mod promotion;
 mod reach;
 mod registry;

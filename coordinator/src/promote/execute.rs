@@ -10,12 +10,14 @@ use landfall_content::{
     ASIDE, FaultKind, Item, NameChange, PieceHasher, Source, Store, StoreError, TransferError,
     Want, oci, transfer,
 };
+use landfall_promotion::Evidence;
 use landfall_proto::status::chain;
 use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use super::bounds::model_kind;
+use super::compare::compare;
 use super::orders::{Order, OrderState, Orders};
 use super::sources::Sources;
 use crate::catalog::SharedCatalog;
@@ -291,6 +293,7 @@ impl Executor {
         *seen = Some(pieces);
         drop(seen);
         if is_right {
+            self.check_staged(order, object).await?;
             count(&object.digest, item.size);
         }
         let recorded = match pieces {
@@ -302,6 +305,21 @@ impl Executor {
         };
         let copied = copying.lock().contains(&place);
         Ok((recorded, copied))
+    }
+
+    /// A file that the origin holds already has to be in staging all the same,
+    /// unless production is where it was seen.
+    async fn check_staged(&self, order: &Order, object: &Object) -> Result<(), Missed> {
+        let is_staged = order.evidence == Evidence::Staging && !order.project.is_empty();
+        if order.kind != HalfKind::Files || !is_staged {
+            return Ok(());
+        }
+        let (source, copies) = self.source(order, object).await?;
+        let _permit = copies
+            .acquire()
+            .await
+            .map_err(|error| Missed::Failed(error.to_string()))?;
+        compare(source.as_ref(), object, self.sources.transfer_limits()).await
     }
 
     fn in_store(&self, item: &Item) -> Place {

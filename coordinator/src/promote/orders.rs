@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use landfall_catalog::{Digest, MediaType, Name, Object, Referrer};
-use landfall_promotion::{EntryState, Finding, Kind, Project, ResolvedEntry, ResolvedPlan};
+use landfall_promotion::{
+    EntryState, Evidence, Finding, Kind, Project, ResolvedEntry, ResolvedPlan,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::state::projects::{Half, HalfKind};
@@ -73,6 +75,8 @@ pub(crate) struct Order {
     /// Where it is staged, in the words of the manifest, without a digest.
     pub(crate) location: String,
     pub(crate) state: OrderState,
+    /// Where its content was seen.
+    pub(crate) evidence: Evidence,
     /// Children first, the root last.
     pub(crate) closure: Vec<Arc<Object>>,
     /// What the name meant when this was planned.
@@ -207,6 +211,7 @@ fn order(entry: &ResolvedEntry, shared: &mut HashMap<Digest, Vec<Arc<Object>>>) 
             EntryState::Lost(why) => OrderState::Lost(why.clone()),
             EntryState::Refused(why) => OrderState::Refused(why.clone()),
         },
+        evidence: entry.evidence,
         closure,
         replaces: entry.replaces,
     }
@@ -252,6 +257,8 @@ struct StoredEntry {
     kind: HalfKind,
     location: String,
     state: OrderState,
+    #[serde(default)]
+    evidence: Evidence,
     closure: Vec<u32>,
     replaces: Option<Digest>,
 }
@@ -270,6 +277,7 @@ impl From<&Orders> for Stored {
                 kind: order.kind,
                 location: order.location.clone(),
                 state: order.state.clone(),
+                evidence: order.evidence,
                 closure: order
                     .closure
                     .iter()
@@ -327,6 +335,7 @@ impl TryFrom<Stored> for Orders {
                     kind: entry.kind,
                     location: entry.location,
                     state: entry.state,
+                    evidence: entry.evidence,
                     closure,
                     replaces: entry.replaces,
                 })
@@ -391,6 +400,7 @@ mod tests {
             kind: HalfKind::Images,
             location: "r.example/p".into(),
             state: OrderState::Execute,
+            evidence: Evidence::Production,
             closure: closure.iter().map(|object| Arc::clone(object)).collect(),
             replaces: None,
         };
@@ -431,6 +441,7 @@ mod tests {
             kind: HalfKind::Images,
             location: "gcr.io/k8s-staging-kops/kops".into(),
             state,
+            evidence: Evidence::Staging,
             closure: closure.iter().map(|&object| Arc::clone(object)).collect(),
             replaces: Some(Digest::of(b"before")),
         }

@@ -178,6 +178,7 @@ impl Planner {
             blocking(move || draft(&wish, &registered, &catalog, &rules, &mutable)).await?;
         let Drafted {
             plan,
+            bounds,
             refused,
             halves,
             left_out,
@@ -205,6 +206,7 @@ impl Planner {
             removed: plan.removed,
             again,
             allow_sparse,
+            bounds: Arc::new(bounds),
         };
         let pace = events.clone();
         let progress = move |done, total| {
@@ -333,6 +335,7 @@ impl Planner {
 /// A plan before staging was read.
 struct Drafted {
     plan: Plan,
+    bounds: Bounds,
     /// What is asked for by projects whose sensitive half is not the registered one.
     refused: Vec<(Asked, String)>,
     halves: Vec<Half>,
@@ -394,6 +397,7 @@ fn draft(
     });
     Drafted {
         plan,
+        bounds,
         refused: refused.collect(),
         halves,
         left_out: LeftOut::new(own.stats.quarantined, own.findings.iter()),

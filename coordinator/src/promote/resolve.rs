@@ -12,14 +12,16 @@ use futures::{StreamExt, TryStreamExt};
 use landfall_catalog::{Catalog, Digest, MediaType, Name, Object};
 use landfall_content::oci::{Closure, ClosureError, ClosureLimits, is_manifest, resolve_closure};
 use landfall_content::{Item, SourceError, SourceErrorKind, Store, StoreError};
-use landfall_promotion::{Asked, Finding, Kind, ResolvedPlan};
+use landfall_promotion::{Asked, Evidence, Finding, Kind, ResolvedPlan};
 use landfall_proto::status::chain;
 use landfall_runtime::retry::{Advice, RetryPolicy, Retryable, retry};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use self::build::build;
+use super::bounds::Bounds;
 use super::channel::{Onward, look};
+use super::own::owned;
 use super::patient::documents;
 use super::referrers::attached;
 use super::sources::{FileStaged, ImageSource, Sources};
@@ -73,6 +75,8 @@ pub(crate) struct ToResolve {
     pub(crate) again: Vec<Asked>,
     /// An index may lack children in staging.
     pub(crate) allow_sparse: bool,
+    /// Whose names are whose.
+    pub(crate) bounds: Arc<Bounds>,
 }
 
 impl ToResolve {
@@ -91,6 +95,8 @@ enum Found {
 }
 
 struct Whole {
+    /// Where it was seen.
+    evidence: Evidence,
     /// The origin has all of it: production is where it is promoted from.
     is_held: bool,
     closure: Vec<Object>,
@@ -142,8 +148,12 @@ impl Patience {
     }
 }
 
+/// What is looked at once: where it is staged, what, and for which project.
+type Key = (String, Digest, String);
+
 /// What the roots of one plan share while they are looked at.
 struct Pass {
+    bounds: Arc<Bounds>,
     patience: Patience,
     survey: Survey,
     /// When the time for all is over.
@@ -241,7 +251,7 @@ impl Resolver {
         wanted: ToResolve,
         progress: impl Fn(u64, u64),
     ) -> Result<Resolution, StoreError> {
-        let mut roots: BTreeMap<(String, Digest), &Asked> = BTreeMap::new();
+        let mut roots: BTreeMap<Key, &Asked> = BTreeMap::new();
         for asked in wanted.roots() {
             roots.entry(key(asked)).or_insert(asked);
         }
@@ -257,6 +267,7 @@ impl Resolver {
             }
         }
         let pass = Pass {
+            bounds: Arc::clone(&wanted.bounds),
             patience: Patience::default(),
             survey,
             until,
@@ -286,11 +297,7 @@ impl Resolver {
         Ok(build.finish(wanted, &held))
     }
 
-    async fn root(
-        &self,
-        asked: &Asked,
-        pass: &Pass,
-    ) -> Result<((String, Digest), Found), StoreError> {
+    async fn root(&self, asked: &Asked, pass: &Pass) -> Result<(Key, Found), StoreError> {
         let onward = self.sources.onward(asked.kind, &asked.source.location());
         let found = match (onward, asked.kind) {
             (Some(place), _) => self.onward(asked, &place).await,
@@ -342,7 +349,7 @@ impl Resolver {
     fn tell_of_silence(
         &self,
         wanted: &ToResolve,
-        found: &mut HashMap<(String, Digest), Found>,
+        found: &mut HashMap<Key, Found>,
         survey: &Survey,
     ) {
         let mut told = HashSet::new();
@@ -388,6 +395,7 @@ impl Resolver {
             ));
         }
         Ok(Found::Whole(Box::new(Whole {
+            evidence: Evidence::Production,
             is_held: true,
             closure,
             attached,
@@ -397,8 +405,8 @@ impl Resolver {
     }
 
     async fn file(&self, asked: &Asked, pass: &Pass) -> Result<Found, StoreError> {
-        if let Some(closure) = self.held_closure(&asked.digest).await? {
-            return Ok(Found::whole(closure));
+        if let Some(closure) = self.owned(asked, pass).await? {
+            return Ok(Found::whole(Evidence::Production, closure));
         }
         let staged = match self.sources.file(&asked.source.location()) {
             Ok(staged) => staged,
@@ -416,14 +424,17 @@ impl Resolver {
                 "{} has {size} bytes; at most {} are promoted",
                 asked.source, self.limits.object_bytes
             )),
-            Ok(Some(size)) => Found::whole(vec![Object {
-                digest: asked.digest,
-                size,
-                media_type: MediaType::octet_stream(),
-                children: Vec::new(),
-                referrer: None,
-                pieces: None,
-            }]),
+            Ok(Some(size)) => Found::whole(
+                Evidence::Staging,
+                vec![Object {
+                    digest: asked.digest,
+                    size,
+                    media_type: MediaType::octet_stream(),
+                    children: Vec::new(),
+                    referrer: None,
+                    pieces: None,
+                }],
+            ),
             Err(Reading::Transient(why)) => Found::Unread(why),
             Err(Reading::Final(why)) => Found::Refused(why),
         }
@@ -435,7 +446,7 @@ impl Resolver {
             Err(error) => return Ok(Found::Refused(chain(&error))),
         };
         // Large, and one of many.
-        let look = Box::pin(self.read_image(&source, asked, &pass.survey));
+        let look = Box::pin(self.read_image(&source, asked, pass));
         self.in_time(&source.host, &source.host_name, pass, look)
             .await
     }
@@ -444,17 +455,18 @@ impl Resolver {
         &self,
         source: &ImageSource,
         asked: &Asked,
-        survey: &Survey,
+        pass: &Pass,
     ) -> Result<Found, StoreError> {
+        let survey = &pass.survey;
         let reader = documents(source);
         let limits = ClosureLimits::default();
         let closure = match resolve_closure(&reader, &asked.digest, &limits).await {
             Ok(closure) => Ok(closure),
-            // Staging was cleaned up; what production holds is adopted.
+            // Staging was cleaned up; what the project has in production stays its own.
             Err(ClosureError::RootMissing(_)) => {
-                return Ok(match self.held_closure(&asked.digest).await? {
-                    Some(closure) if is_image(&closure) => Found::whole(closure),
-                    Some(_) | None => {
+                return Ok(match self.owned(asked, pass).await? {
+                    Some(closure) => Found::whole(Evidence::Production, closure),
+                    None => {
                         let place = format!("{}/{}", source.host_name, source.repository);
                         Found::Lost(not_there(asked, &place))
                     }
@@ -471,13 +483,13 @@ impl Resolver {
         };
         // What staging has lost since production may hold.
         if !closure.missing.is_empty()
-            && let Some(held) = self.held_closure(&asked.digest).await?
+            && let Some(held) = self.owned(asked, pass).await?
             && closure
                 .missing
                 .iter()
                 .all(|missing| is_among(&held, missing))
         {
-            return Ok(Found::whole(held));
+            return Ok(Found::whole(Evidence::Production, held));
         }
         if let Some(found) = self
             .look_for_blobs(source, &closure.objects, survey)
@@ -489,6 +501,7 @@ impl Resolver {
             match attached(source, &closure.objects, survey, &self.limits).await {
                 Err(Unread(why)) => Found::Unread(why),
                 Ok(attached) => Found::Whole(Box::new(Whole {
+                    evidence: Evidence::Staging,
                     is_held: false,
                     missing: lacking(&closure),
                     foreign: closure.foreign.len(),
@@ -536,9 +549,11 @@ impl Resolver {
         Ok(None)
     }
 
-    /// The closure as the catalog has it, if the origin holds all of it.
-    async fn held_closure(&self, root: &Digest) -> Result<Option<Vec<Object>>, StoreError> {
-        let Some(closure) = self.catalog.read(|catalog| closure_of(catalog, root)) else {
+    /// What the project has of it in production under its own names, if the origin
+    /// holds all of it.
+    async fn owned(&self, asked: &Asked, pass: &Pass) -> Result<Option<Vec<Object>>, StoreError> {
+        let look = |catalog: &Catalog| owned(catalog, &pass.bounds, asked);
+        let Some(closure) = self.catalog.read(look) else {
             return Ok(None);
         };
         let objects: Vec<_> = closure
@@ -576,10 +591,7 @@ impl Resolver {
     }
 
     /// Which of the found objects the origin holds.
-    async fn held(
-        &self,
-        found: &HashMap<(String, Digest), Found>,
-    ) -> Result<HashSet<Digest>, StoreError> {
+    async fn held(&self, found: &HashMap<Key, Found>) -> Result<HashSet<Digest>, StoreError> {
         let mut objects = BTreeMap::new();
         for root in found.values() {
             if let Found::Whole(whole) = root {
@@ -605,13 +617,6 @@ fn lacking(closure: &Closure) -> Vec<Lacking> {
             platform: closure.platform(child),
         })
         .collect()
-}
-
-/// Whether the last of these, which needs the others, was read as a document.
-fn is_image(closure: &[Object]) -> bool {
-    closure
-        .last()
-        .is_some_and(|root| is_manifest(&root.media_type))
 }
 
 fn is_among(closure: &[Object], digest: &Digest) -> bool {
@@ -657,8 +662,9 @@ fn not_there(asked: &Asked, place: &str) -> String {
 }
 
 impl Found {
-    fn whole(closure: Vec<Object>) -> Self {
+    fn whole(evidence: Evidence, closure: Vec<Object>) -> Self {
         Self::Whole(Box::new(Whole {
+            evidence,
             is_held: false,
             closure,
             attached: Attached::default(),
@@ -673,8 +679,8 @@ fn no_time_left() -> Found {
     Found::Unread("the time for the plan was over before it was looked at".into())
 }
 
-fn key(asked: &Asked) -> (String, Digest) {
-    (asked.source.location(), asked.digest)
+fn key(asked: &Asked) -> Key {
+    (asked.source.location(), asked.digest, asked.project.clone())
 }
 
 /// An object of the catalog with all it needs, children first.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use landfall_catalog::{Catalog, Digest, Entry, Name, Object, Ordinal};
 use landfall_log::{LogError, LogReader};
 use landfall_promotion::{
-    Asked, EntryState, Kind, Position, Removal, ResolvedEntry, ResolvedPlan, SourceRef,
+    Asked, EntryState, Evidence, Kind, Position, Removal, ResolvedEntry, ResolvedPlan, SourceRef,
 };
 use landfall_proto::WireError;
 use landfall_proto::model::decode_entry;
@@ -222,6 +222,7 @@ fn draft(
         entries.push(ResolvedEntry {
             asked: asked(name, *digest),
             state,
+            evidence: Evidence::Production,
             closure,
             bytes_to_copy: 0,
             replaces: current,

@@ -158,6 +158,16 @@ impl TestRegistry {
         self.commit(Entry::NameSet { name, digest });
     }
 
+    /// Takes `repository:tag` away: staging is cleaned up.
+    pub(super) fn forget(&self, repository: &str, tag: &str) {
+        let repository = repository.parse().unwrap();
+        let name = Name::Tag(repository, tag.parse().unwrap());
+        self.commit(Entry::NameRemoved {
+            name,
+            reason: String::new(),
+        });
+    }
+
     fn put(
         &self,
         content: &[u8],

@@ -56,5 +56,5 @@ pub use production::{
     MAX_PUBLIC_PREFIXES, ProductionRule, PublicPlace, public_place, public_prefixes,
 };
 pub use project::{FileEntry, ImageEntry, Kind, Project};
-pub use resolved::{EntryState, Removal, ResolvedEntry, ResolvedPlan};
+pub use resolved::{EntryState, Evidence, Removal, ResolvedEntry, ResolvedPlan};
 pub use separation::{Change, manifests_in, missing_owners, separation};

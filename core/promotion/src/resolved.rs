@@ -37,6 +37,28 @@ impl EntryState {
     }
 }
 
+/// Why the content of an entry may have its name.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evidence {
+    /// The project's staging has it.
+    #[default]
+    Staging,
+    /// Production has it under a name in force, from where this entry may take it.
+    Production,
+}
+
+impl Evidence {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
+}
+
 /// One entry of a resolved plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedEntry {
@@ -44,6 +66,8 @@ pub struct ResolvedEntry {
     pub asked: Asked,
     /// What was found.
     pub state: EntryState,
+    /// Where it was seen.
+    pub evidence: Evidence,
     /// Every object of it that is to be in production: children before what
     /// holds them, the root last.
     pub closure: Vec<Object>,
@@ -81,7 +105,7 @@ impl ResolvedPlan {
     /// What people confirm: SHA-256 over the canonical encoding (length-prefixed
     /// fields in a fixed order) of the label `landfall resolved plan 1`, the
     /// plan's digest, every entry (what is asked for, the state and its reason,
-    /// every object of the closure, the bytes to copy, what it replaces) and
+    /// where it was seen, every object of the closure, the bytes to copy, what it replaces) and
     /// every removal. Where in a manifest an entry stands is not part of it, nor
     /// is what else production holds: other people's promotions don't change it.
     #[must_use]
@@ -112,6 +136,7 @@ fn encode_entry(canonical: &mut Canonical, entry: &ResolvedEntry) {
         EntryState::Present | EntryState::ToCopy => {}
         EntryState::Lost(why) | EntryState::Refused(why) => canonical.text(why),
     }
+    canonical.text(entry.evidence.code());
     canonical.list(&entry.closure, encode_object);
     canonical.number(entry.bytes_to_copy);
     canonical.option(entry.replaces.as_ref(), Canonical::digest);
@@ -182,6 +207,7 @@ mod tests {
             entries: vec![ResolvedEntry {
                 asked,
                 state: EntryState::ToCopy,
+                evidence: Evidence::Staging,
                 closure: vec![object],
                 bytes_to_copy: 7,
                 replaces: None,
@@ -205,6 +231,7 @@ mod tests {
             |plan| plan.entries[0].state = EntryState::Present,
             |plan| plan.entries[0].state = EntryState::Lost("x".to_owned()),
             |plan| plan.entries[0].state = EntryState::Lost("y".to_owned()),
+            |plan| plan.entries[0].evidence = Evidence::Production,
             |plan| plan.entries[0].closure[0].size = 8,
             |plan| plan.entries[0].closure[0].children.clear(),
             |plan| plan.entries[0].closure[0].pieces = None,

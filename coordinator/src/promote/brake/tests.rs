@@ -1,7 +1,7 @@
 use super::*;
 use crate::state::projects::Half;
 use landfall_catalog::{Commit, Entry, MediaType, Object, Revision};
-use landfall_promotion::{Kind, Position, ResolvedEntry, ResolvedPlan, SourceRef};
+use landfall_promotion::{Evidence, Kind, Position, ResolvedEntry, ResolvedPlan, SourceRef};
 
 fn asked(project: &str, path: &str, content: &str) -> Asked {
     Asked {
@@ -99,6 +99,7 @@ fn much_that_is_lost_stops_the_rest_of_its_project_and_a_little_never_does() {
         let entry = |project: &str, number: usize, state| ResolvedEntry {
             asked: asked(project, &format!("{project}/{number}"), "x"),
             state,
+            evidence: Evidence::Staging,
             closure: Vec::new(),
             bytes_to_copy: 1,
             replaces: None,

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use landfall_catalog::{Catalog, Digest, Name, Object, Repository};
 use landfall_promotion::{
-    Asked, EntryState, Finding, Removal, ResolvedEntry, ResolvedPlan, Severity,
+    Asked, EntryState, Evidence, Finding, Removal, ResolvedEntry, ResolvedPlan, Severity,
 };
 
 use super::super::facts::added;
-use super::{Found, Lacking, Resolution, ToResolve, Whole, key};
+use super::{Found, Key, Lacking, Resolution, ToResolve, Whole, key};
 
 /// Digests that one message names.
 const FEW: usize = 3;
@@ -23,11 +23,7 @@ pub(super) struct Build {
     same: HashSet<Name>,
 }
 
-pub(super) fn build(
-    wanted: &ToResolve,
-    found: &HashMap<(String, Digest), Found>,
-    catalog: &Catalog,
-) -> Build {
+pub(super) fn build(wanted: &ToResolve, found: &HashMap<Key, Found>, catalog: &Catalog) -> Build {
     let mut build = Build {
         entries: Vec::new(),
         unread: BTreeSet::new(),
@@ -48,33 +44,27 @@ pub(super) fn build(
         if build.same.contains(&asked.name) {
             continue;
         }
-        let (state, closure) = match found.get(&key(asked)) {
+        let state = match found.get(&key(asked)) {
             Some(Found::Whole(whole)) => match withdrawn(catalog, &whole.closure) {
-                Some(why) => (EntryState::Refused(format!("withdrawn: {why}")), Vec::new()),
-                None if whole.lacks(wanted) => (EntryState::Lost(whole.lacking()), Vec::new()),
-                None => (whole.state(), whole.closure.clone()),
+                Some(why) => EntryState::Refused(format!("withdrawn: {why}")),
+                None if whole.lacks(wanted) => EntryState::Lost(whole.lacking()),
+                None => {
+                    build.take(asked.clone(), whole, whole.closure.clone(), catalog);
+                    continue;
+                }
             },
-            Some(Found::Lost(why)) => (EntryState::Lost(why.clone()), Vec::new()),
-            Some(Found::Refused(why)) => (EntryState::Refused(why.clone()), Vec::new()),
+            Some(Found::Lost(why)) => EntryState::Lost(why.clone()),
+            Some(Found::Refused(why)) => EntryState::Refused(why.clone()),
             Some(Found::Unread(why)) => {
                 build.unread.insert(build.entries.len());
-                let why = format!("staging cannot be read: {why}");
-                (EntryState::Refused(why), Vec::new())
+                EntryState::Refused(format!("staging cannot be read: {why}"))
             }
-            None => (
-                EntryState::Refused("it was not resolved".into()),
-                Vec::new(),
-            ),
+            None => EntryState::Refused("it was not resolved".into()),
         };
-        build.push(asked.clone(), state, closure, catalog);
+        build.leave(asked.clone(), state, catalog);
     }
     for (asked, why) in &wanted.refused {
-        build.push(
-            asked.clone(),
-            EntryState::Refused(why.clone()),
-            Vec::new(),
-            catalog,
-        );
+        build.leave(asked.clone(), EntryState::Refused(why.clone()), catalog);
     }
     let mut told = HashSet::new();
     for asked in wanted.roots() {
@@ -108,7 +98,7 @@ pub(super) fn build(
                 mutable: artifact.tag.is_some(),
                 ..asked.clone()
             };
-            build.push(attached, whole.state(), artifact.closure.clone(), catalog);
+            build.take(attached, whole, artifact.closure.clone(), catalog);
         }
         for refused in &whole.attached.refused {
             let name = Name::Tag(repository.clone(), refused.tag.clone());
@@ -122,7 +112,7 @@ pub(super) fn build(
                 ..asked.clone()
             };
             let state = EntryState::Refused(refused.why.clone());
-            build.push(attached, state, Vec::new(), catalog);
+            build.leave(attached, state, catalog);
         }
     }
     build.removed = wanted
@@ -162,12 +152,26 @@ impl Whole {
 }
 
 impl Build {
-    fn push(&mut self, asked: Asked, state: EntryState, closure: Vec<Object>, catalog: &Catalog) {
+    /// Takes what was found, or something that comes with it.
+    fn take(&mut self, asked: Asked, whole: &Whole, closure: Vec<Object>, catalog: &Catalog) {
+        self.entries.push(ResolvedEntry {
+            replaces: meaning(catalog, &asked.name),
+            asked,
+            state: whole.state(),
+            evidence: whole.evidence,
+            closure,
+            bytes_to_copy: 0,
+        });
+    }
+
+    /// Takes nothing, and says why.
+    fn leave(&mut self, asked: Asked, state: EntryState, catalog: &Catalog) {
         self.entries.push(ResolvedEntry {
             replaces: meaning(catalog, &asked.name),
             asked,
             state,
-            closure,
+            evidence: Evidence::default(),
+            closure: Vec::new(),
             bytes_to_copy: 0,
         });
     }
