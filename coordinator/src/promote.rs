@@ -7,7 +7,8 @@
 //! carries it out, [`execute`] (with [`compare`]) brings the content, and [`compose`] (with what
 //! [`facts`] makes of several words on one object) makes one revision of all that
 //! succeeded. After the confirmation nothing is left to choose. With a [`gate`]
-//! there are two revisions: content, then names.
+//! there are two revisions: content, then names. [`hold`] keeps what a person took back from what
+//! nobody confirms.
 //! [`registration`] says what a project is; [`bounds`] whose names are
 //! whose, asked when a plan is made and again when it is executed; [`brake`] stops
 //! what would take much of a project away.
@@ -22,6 +23,7 @@ pub(crate) mod execute;
 mod facts;
 pub(crate) mod follow;
 pub(crate) mod gate;
+pub(crate) mod hold;
 pub(crate) mod leftovers;
 pub(crate) mod operation;
 pub(crate) mod orders;

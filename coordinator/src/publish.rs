@@ -24,12 +24,15 @@ use landfall_proto::model::{decode_entry, encode_entry};
 use landfall_proto::status::{Classify, Fault, chain};
 use landfall_runtime::Shutdown;
 use landfall_runtime::clock::Clock;
+use rusqlite::Transaction;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::SharedCatalog;
 use crate::promote::compose::Composed;
+use crate::promote::hold::Holding;
 use crate::state::log::{self as rows, Head};
-use crate::state::{State, StateError, gates, history, operations};
+use crate::state::operations::Decision;
+use crate::state::{State, StateError, gates, held, history, operations};
 
 #[cfg(test)]
 mod tests;
@@ -138,6 +141,9 @@ impl PublishError {
 /// Makes the entries of a revision of the catalog as it is when its turn comes.
 pub(crate) type Compose = Box<dyn FnOnce(&Catalog) -> Composed + Send>;
 
+/// Records what becomes of an operation, in the transaction of its revision.
+type End = Box<dyn FnOnce(&Transaction<'_>, &[Decision]) -> rusqlite::Result<()> + Send>;
+
 /// What an operation wants to be a revision.
 pub(crate) struct Draft {
     pub(crate) compose: Compose,
@@ -147,6 +153,8 @@ pub(crate) struct Draft {
     pub(crate) unchanged: u64,
     pub(crate) author: Author,
     pub(crate) after: After,
+    /// What it means for names that were taken back, or are.
+    pub(crate) holding: Holding,
 }
 
 /// What becomes of the operation with the revision, in the same transaction.
@@ -167,7 +175,7 @@ pub(crate) enum After {
 impl After {
     fn record(
         &self,
-        tx: &rusqlite::Transaction<'_>,
+        tx: &Transaction<'_>,
         operation: i64,
         now: u64,
         revision: u64,
@@ -203,7 +211,7 @@ pub(crate) enum OperationRow {
 }
 
 impl OperationRow {
-    fn key(&self, tx: &rusqlite::Transaction<'_>) -> rusqlite::Result<i64> {
+    fn key(&self, tx: &Transaction<'_>) -> rusqlite::Result<i64> {
         match self {
             Self::Started(key) => Ok(*key),
             Self::New {
@@ -514,42 +522,48 @@ impl Committer {
 
     async fn commit(&mut self, draft: Draft) -> Result<u64, PublishError> {
         let catalog = self.catalog.clone();
-        let compose = draft.compose;
+        let Draft {
+            compose,
+            operation,
+            unchanged,
+            author,
+            after,
+            holding,
+        } = draft;
         // Off the async threads: a promotion may have a million entries.
         let composed = blocking(move || Ok(catalog.read(compose))).await?;
         let now = self.clock.unix_seconds();
         if composed.entries.is_empty() {
-            let (operation, unchanged, after) = (draft.operation, draft.unchanged, draft.after);
+            let (changes, by) = holding.taken(&composed.decisions, 0);
             self.state
                 .write("end an operation without changes", move |tx| {
                     let operation = operation.key(tx)?;
                     operations::decide(tx, operation, &composed.decisions)?;
+                    held::apply(tx, &changes, &by)?;
                     after.record(tx, operation, now, 0, unchanged)
                 })
                 .await?;
             return Ok(0);
         }
-        self.append(
-            composed,
-            draft.operation,
-            draft.unchanged,
-            draft.author,
-            draft.after,
-            now,
-        )
-        .await
+        let revision = self.catalog.read(|catalog| catalog.revision().next());
+        let (changes, by) = holding.taken(&composed.decisions, revision.get());
+        let end: End = Box::new(move |tx, decisions| {
+            let operation = operation.key(tx)?;
+            operations::decide(tx, operation, decisions)?;
+            held::apply(tx, &changes, &by)?;
+            after.record(tx, operation, now, revision.get(), unchanged)
+        });
+        self.append(composed, revision, author, end, now).await
     }
 
     async fn append(
         &mut self,
         composed: Composed,
-        operation: OperationRow,
-        unchanged: u64,
+        revision: Revision,
         author: Author,
-        after: After,
+        end: End,
         now: u64,
     ) -> Result<u64, PublishError> {
-        let revision = self.catalog.read(|catalog| catalog.revision().next());
         let trace_parent = author.trace_parent.clone();
         let commit = commit_entry(revision, now, author);
         let commit_bytes = encode_entry(&commit)?;
@@ -587,9 +601,7 @@ impl Committer {
             .write("store a revision", move |tx| {
                 rows::append_revision(tx, revision, first, &stored, &stored_head)?;
                 history::record(tx, first, &recorded)?;
-                let operation = operation.key(tx)?;
-                operations::decide(tx, operation, &decisions)?;
-                after.record(tx, operation, now, revision.get(), unchanged)
+                end(tx, &decisions)
             })
             .await?;
         // What was checked is applied: nobody else writes to the catalog.

@@ -10,6 +10,7 @@
 pub(crate) mod audits;
 pub(crate) mod follow;
 pub(crate) mod gates;
+pub(crate) mod held;
 pub(crate) mod history;
 pub(crate) mod log;
 pub(crate) mod mirrors;

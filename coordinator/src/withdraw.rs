@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use crate::catalog::SharedCatalog;
 use crate::promote::bounds::{Bounds, Scope};
 use crate::promote::compose::Composed;
+use crate::promote::hold::Holding;
 use crate::publish::{After, Author, Draft, Ledger, OperationRow, PublishError};
 use crate::state::operations::{self as rows, Decision};
 use crate::state::{State, StateError, projects};
@@ -285,6 +286,7 @@ impl Withdrawals {
                     projects,
                 },
                 unchanged: 0,
+                holding: Holding::default(),
                 after: After::Ends,
                 author: Author {
                     who: wish.who,

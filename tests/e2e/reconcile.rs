@@ -149,6 +149,103 @@ fn what_was_withdrawn_is_not_brought_back_and_tags_are_never_moved() {
     assert_eq!(once(&cluster).1["source"], head);
 }
 
+#[test]
+fn what_a_person_took_back_is_held_back_and_holds_up_nothing_else() {
+    let mut cluster = Cluster::start(Setup {
+        mirrors: Some(0),
+        ..Setup::default()
+    });
+    cluster.stage_file("good", b"good");
+    assert_eq!(once(&cluster).1["revision"], 1);
+    cluster.stage_file("bad", b"bad");
+    assert_eq!(once(&cluster).1["revision"], 2);
+    let reverted = finish(&mut cluster.command(&["revert", "1", "--confirm", "--why", "crashes"]));
+    assert_eq!(reverted.status.code(), Some(0), "{reverted:?}");
+    let said = String::from_utf8_lossy(&reverted.stderr).into_owned();
+    assert!(said.contains("what is taken back stays so"), "{said}");
+    let table = String::from_utf8_lossy(&reverted.stdout).into_owned();
+    assert!(table.contains(&format!("{PROJECT} ")), "{table}");
+
+    cluster.stage_file("later", b"later");
+    for expected in [[1, 1, 0, 0, 0], [0, 2, 0, 0, 0]] {
+        let (code, round) = once(&cluster);
+        assert_eq!((code, figures(&round)), (Some(1), expected), "{round}");
+        assert_eq!(round["held"], 1, "{round}");
+        assert_eq!(round["amiss"][0]["outcome"], "held");
+    }
+    let told = finish(cluster.command(&["reconcile"]).arg(&cluster.manifests.dir));
+    let why = String::from_utf8_lossy(&told.stderr).into_owned();
+    let expected = "held: binaries/test/bad: held back: reverted in revision 3 by loopback because \
+                    revert to revision 1: crashes; the manifests still list it: revert the change \
+                    in git, or promote it by hand";
+    assert!(why.contains(expected), "{why}");
+    let said = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(
+        said.contains("nothing to do: 2 present, 1 held back"),
+        "{said}"
+    );
+
+    let mut promote = cluster.command(&["promote", "--confirm"]);
+    let said = stdout(promote.arg(&cluster.manifests.dir));
+    assert!(said.contains("it was reverted in revision 3"), "{said}");
+    let (code, round) = once(&cluster);
+    assert_eq!((code, &round["present"]), (Some(0), &3.into()), "{round}");
+}
+
+#[test]
+fn names_at_a_gate_are_no_names_yet_and_what_is_given_up_there_is_held_back() {
+    let mut cluster = Cluster::start(Setup {
+        mirrors: Some(1),
+        ..Setup::default()
+    });
+    cluster.agents[0].kill_9();
+    cluster.stage_file("app", b"app");
+    let reconcile = |gate: &[&str]| {
+        let mut command = cluster.command(&["reconcile"]);
+        finish(command.args(gate).arg(&cluster.manifests.dir))
+    };
+    let said =
+        |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    // It does not stay until the gate opens: other names may come meanwhile.
+    let gate = ["--gate", "100%", "--gate-timeout", "1h"];
+    let output = reconcile(&gate);
+    let expected = "0 copied, 0 present, 0 removed, 1 waiting at a gate; \
+                    content published as revision 1";
+    assert_eq!(
+        (output.status.code(), said(&output).as_str()),
+        (Some(0), expected),
+        "{output:?}"
+    );
+    for gate in [&gate[..], &[]] {
+        let output = reconcile(gate);
+        let expected = "nothing to do: 0 present, 1 waiting at a gate";
+        assert_eq!(
+            (output.status.code(), said(&output).as_str()),
+            (Some(0), expected)
+        );
+    }
+    let (_, round) = once(&cluster);
+    assert_eq!(
+        (&round["waiting"], &round["present"]),
+        (&1.into(), &0.into()),
+        "{round}"
+    );
+
+    let gates = stdout(&mut cluster.command(&["gate", "list", "--json"]));
+    let gates: Value = serde_json::from_str(gates.lines().next().unwrap()).unwrap();
+    let operation = gates["operation"].as_str().unwrap();
+    let mut give_up = cluster.command(&["gate", "give-up", operation, "--reason", "wrong build"]);
+    let given_up = finish(&mut give_up);
+    assert_eq!(given_up.status.code(), Some(0), "{given_up:?}");
+    let told = String::from_utf8_lossy(&given_up.stderr).into_owned();
+    assert!(told.contains("what is taken back stays so"), "{told}");
+    let (code, round) = once(&cluster);
+    assert_eq!((code, &round["held"]), (Some(1), &1.into()), "{round}");
+    let why = round["amiss"][0]["detail"].as_str().unwrap();
+    let expected = "held back: given up at its gate in revision 2 by loopback because wrong build;";
+    assert!(why.starts_with(expected), "{why}");
+}
+
 /// `landfall reconcile --interval`, which is stopped with the value.
 struct Rounds {
     child: Child,

@@ -58,7 +58,8 @@ pub(crate) enum GateCommand {
     List(GateListArgs),
     /// Sets the names now, whatever the mirrors have.
     Open(GateDecideArgs),
-    /// Drops the names; what they were to mean goes with them.
+    /// Drops the names; what they were to mean goes with them. Reconcile and the
+    /// jobs after a merge hold them back from then on, until somebody promotes them.
     GiveUp(GateDecideArgs),
 }
 

@@ -86,6 +86,8 @@ pub(crate) struct ReconcileArgs {
     #[arg(long)]
     pub(crate) recheck: bool,
     #[command(flatten)]
+    pub(crate) gate: GateArgs,
+    #[command(flatten)]
     pub(crate) known: AcknowledgedArgs,
     /// Why, for the catalog and the history.
     #[arg(long, default_value = "reconcile")]

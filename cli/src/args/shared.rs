@@ -63,6 +63,7 @@ impl ChangeArgs {
             allow_sparse: self.allow_sparse,
             recheck: self.recheck,
             dry_run: false,
+            unattended: false,
             strict: false,
         }
     }

@@ -80,6 +80,9 @@ async fn decide(args: GateDecideArgs, decision: v1::GateDecision) -> Result<Verd
         })
         .await
         .map_err(|status| connect::refused(coordinator, &status))?;
+    if decision == v1::GateDecision::GiveUp && !args.json {
+        output::note(operation::STAYS_BACK);
+    }
     let telling = Telling::of(args.json, &[]);
     let (operation, stays) = (args.operation, AtGate::Stays);
     let done = operation::follow(&mut client, coordinator, operation, telling, stays).await?;

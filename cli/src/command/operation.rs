@@ -16,6 +16,11 @@ use crate::{
     output::{self, progress::Progress},
 };
 
+/// What becomes of what a person took back.
+pub(crate) const STAYS_BACK: &str = "what is taken back stays so: as long as the manifests list it, \
+     reconcile and the jobs after a merge hold it back and exit 1. Revert the change in git; \
+     whoever promotes it by hand (`landfall promote --confirm`) ends that";
+
 /// To whom it is told what becomes of an operation.
 pub(crate) enum Telling<'a> {
     /// To people, who were shown this plan: what is amiss beyond it, and the end.
@@ -91,6 +96,7 @@ pub(crate) async fn execute(
     mut telling: Telling<'_>,
     acknowledged: u64,
 ) -> Result<v1::OperationDone, Failure> {
+    let alone = matches!(telling, Telling::Nobody(_));
     let mut request = tonic::Request::new(request);
     telemetry::inject_trace_parent_into(request.metadata_mut());
     let operation = client
@@ -99,7 +105,6 @@ pub(crate) async fn execute(
         .map_err(|status| connect::refused(coordinator, &status))?
         .into_inner()
         .operation;
-    let alone = matches!(telling, Telling::Nobody(_));
     match telling {
         Telling::Programs => output::json(&json!({"event": "operation", "operation": operation}))?,
         Telling::People(_) => output::note(format!("operation {operation}")),
@@ -110,7 +115,11 @@ pub(crate) async fn execute(
         coordinator,
         operation.clone(),
         &mut telling,
-        AtGate::Leaves,
+        if alone {
+            AtGate::Passes
+        } else {
+            AtGate::Leaves
+        },
     );
     let done = if alone {
         following.await?
@@ -144,6 +153,8 @@ pub(crate) enum AtGate {
     Leaves,
     /// Goes on waiting.
     Stays,
+    /// Waits for nothing: what was told until then is all, and the names wait.
+    Passes,
 }
 
 /// Follows an operation to its end.
@@ -239,6 +250,12 @@ async fn follow_to_end(
                         Some(Ok(event)) => {
                             last_sign = SystemClock.now();
                             away = false;
+                            if at_gate == AtGate::Passes
+                                && let Some(operation_event::Kind::Gate(gate)) = &event.kind
+                            {
+                                progress.finish();
+                                return Ok(waiting(operation, gate, telling));
+                            }
                             let held = match &event.kind {
                                 Some(operation_event::Kind::Gate(gate)) if gate.held => {
                                     Some(gate::regions(gate))
@@ -280,6 +297,30 @@ async fn follow_to_end(
         tokio::time::sleep(backoff.next_delay()).await;
     }
 }
+
+/// An operation whose names wait, as far as it is.
+fn waiting(operation: String, gate: &v1::GateProgress, telling: &Telling<'_>) -> v1::OperationDone {
+    let mut done = v1::OperationDone {
+        operation,
+        content_revision: gate.revision,
+        gate: WAITING.into(),
+        waiting: gate.names,
+        ..v1::OperationDone::default()
+    };
+    if let Telling::Nobody(amiss) = telling {
+        let count = |outcome: &str| {
+            let alike = amiss.iter().filter(|entry| entry.outcome == outcome);
+            alike.count() as u64
+        };
+        done.lost = count("lost");
+        done.refused = count("refused");
+        done.failed = count("failed");
+    }
+    done
+}
+
+/// What an operation that was left at its gate has in place of how the gate ended.
+pub(crate) const WAITING: &str = "waiting";
 
 /// How long a coordinator may be away while its operation is followed.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

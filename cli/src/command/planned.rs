@@ -21,6 +21,7 @@ enum Change {
     Lost,
     Failed,
     Refused,
+    Held,
     Pending,
     Set,
 }
@@ -32,6 +33,7 @@ impl Change {
             "lost" => Self::Lost,
             "failed" => Self::Failed,
             "refused" => Self::Refused,
+            "held" => Self::Held,
             "pending" => Self::Pending,
             _ if moves(entry) => Self::Move,
             _ => Self::Set,
@@ -45,6 +47,7 @@ impl Change {
             Self::Lost => "lost",
             Self::Failed => "failed",
             Self::Refused => "refused",
+            Self::Held => "held",
             Self::Pending => "pending",
             Self::Set => "set",
         }
@@ -98,22 +101,27 @@ pub(super) fn lines(
 
 fn line(change: Change, entry: &v1::PlannedEntry) -> String {
     let (word, name) = (change.word(), output::plain(&entry.name));
+    // Of what is done after all: what is to be known of it.
+    let known = match entry.detail.as_str() {
+        "" => String::new(),
+        detail => format!(" ({})", output::plain(detail)),
+    };
     match change {
         Change::Move => format!(
-            "{word}: {name}: {} -> {}",
+            "{word}: {name}: {} -> {}{known}",
             short(&entry.replaces),
             short(&entry.digest)
         ),
         Change::Set => match entry.bytes_to_copy {
-            0 => format!("{word}: {name}: {}", short(&entry.digest)),
+            0 => format!("{word}: {name}: {}{known}", short(&entry.digest)),
             copied => format!(
-                "{word}: {name}: {}, {} to copy",
+                "{word}: {name}: {}, {} to copy{known}",
                 short(&entry.digest),
                 output::bytes(copied)
             ),
         },
-        Change::Remove => format!("{word}: {name}: {}", short(&entry.digest)),
-        Change::Lost | Change::Failed | Change::Refused | Change::Pending => {
+        Change::Remove => format!("{word}: {name}: {}{known}", short(&entry.digest)),
+        Change::Lost | Change::Failed | Change::Refused | Change::Held | Change::Pending => {
             format!("{word}: {name}: {}", output::plain(&entry.detail))
         }
     }

@@ -95,6 +95,7 @@ async fn one_of_many(
             looked: false,
             operation: None,
             revision: None,
+            content_revision: None,
             present: last.present + last.copied,
             copied: 0,
             removed: 0,
@@ -152,21 +153,33 @@ fn tell(
         output::json(&as_event(serde_json::to_value(round).map_err(no_json)?))?;
         return Ok(());
     }
-    if *told != round.amiss {
-        for amiss in round.amiss.iter().take(MOST_TOLD) {
-            output::note(format!(
-                "{}: {}: {}",
-                amiss.outcome, amiss.name, amiss.detail
-            ));
+    let news: Vec<_> = round.amiss.iter().chain(&round.warnings).cloned().collect();
+    if *told != news {
+        for line in lines(round) {
+            output::note(output::plain(&line));
         }
-        if round.amiss.len() > MOST_TOLD {
-            output::note("and more; --json lists up to 100");
-        }
-        told.clone_from(&round.amiss);
+        *told = news;
     }
     let time = time.map(|time| format!("{time} ")).unwrap_or_default();
     output::line(format!("{time}{}", round.text()))?;
     Ok(())
+}
+
+/// What is amiss, for people. A finding is never left out for what follows from it.
+fn lines(round: &Round) -> Vec<String> {
+    let (findings, entries): (Vec<_>, Vec<_>) =
+        round.amiss.iter().partition(|amiss| amiss.is_finding);
+    let mut lines: Vec<_> = findings.iter().map(|finding| finding.text()).collect();
+    lines.extend(entries.iter().take(MOST_TOLD).map(|entry| entry.text()));
+    if entries.len() > MOST_TOLD {
+        lines.push("and more; --json lists up to 100".into());
+    }
+    let warnings = round.warnings.iter().take(MOST_TOLD);
+    lines.extend(warnings.map(|warning| format!("warning: {}", warning.text())));
+    if round.warnings.len() > MOST_TOLD {
+        lines.push("and more warnings; --json lists up to 100".into());
+    }
+    lines
 }
 
 fn tell_failure(failure: &Failure, args: &ReconcileArgs) -> Result<(), Failure> {
@@ -192,6 +205,40 @@ fn no_json(error: serde_json::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_before_what_follows_from_it_and_however_much_that_is() {
+        let entry = |number: usize| Amiss {
+            name: format!("kueue/app:v{number}"),
+            outcome: "refused".into(),
+            detail: "why".into(),
+            is_finding: false,
+        };
+        let finding = Amiss {
+            name: "images/kueue/images.yaml:3:1".into(),
+            outcome: "malformed".into(),
+            detail: "this is no YAML".into(),
+            is_finding: true,
+        };
+        let warning = Amiss {
+            name: String::new(),
+            outcome: "referrer-left-out".into(),
+            detail: "one signature".into(),
+            is_finding: true,
+        };
+        let round = Round {
+            amiss: [finding].into_iter().chain((0..92).map(entry)).collect(),
+            warnings: vec![warning],
+            ..Round::default()
+        };
+        let lines = lines(&round);
+        assert_eq!(lines.len(), 1 + MOST_TOLD + 1 + 1);
+        let first = "malformed: images/kueue/images.yaml:3:1: this is no YAML";
+        assert_eq!(lines[0], first);
+        assert_eq!(lines[1], "refused: kueue/app:v0: why");
+        let last = "warning: referrer-left-out: one signature";
+        assert_eq!(lines.last().unwrap(), last);
+    }
 
     #[test]
     fn rounds_are_spread_over_a_fifth_of_the_interval() {

@@ -36,6 +36,10 @@ pub(crate) async fn run(args: RevertArgs) -> Result<Verdict, Failure> {
         all: args.verbose,
     };
     show(&resolved, &digest, &Known::default(), shown)?;
+    let changes = resolved.summary.set + resolved.summary.removed > 0;
+    if changes && !args.json {
+        output::note(operation::STAYS_BACK);
+    }
     let Some(confirm) = &args.confirm else {
         if !args.json {
             output::line(operation::how_to_confirm(&digest))?;

@@ -99,6 +99,7 @@ fn done_to_wire(operation: &rows::Operation) -> v1::OperationDone {
         removed: result.removed,
         error: result.error.clone(),
         content_revision: 0,
+        waiting: 0,
         gate: String::new(),
     }
 }

@@ -157,7 +157,7 @@ pub(crate) fn not_registered(project: &str, kind: HalfKind) -> String {
     )
 }
 
-fn list(projects: &BTreeSet<String>) -> String {
+pub(super) fn list(projects: &BTreeSet<String>) -> String {
     let projects: Vec<_> = projects.iter().map(String::as_str).collect();
     projects.join(", ")
 }

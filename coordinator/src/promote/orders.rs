@@ -16,9 +16,23 @@ use crate::state::projects::{Half, HalfKind};
 use crate::state::quarantine::Quarantine;
 use crate::text::cut;
 
+/// Who decided that this is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Mandate {
+    /// A person promotes what the manifests list.
+    #[default]
+    Confirmed,
+    /// Nobody looked at the plan; the manifests were reviewed.
+    Unattended,
+    /// A person goes back to an earlier revision.
+    Revert,
+}
+
 /// Everything that an operation may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Orders {
+    pub(crate) mandate: Mandate,
     /// Names that mean already what was asked for.
     pub(crate) unchanged: u64,
     /// The sensitive halves that it relies on.
@@ -101,6 +115,7 @@ impl Orders {
     /// Takes over a resolved plan; `unread` are the numbers of entries that are
     /// refused in it only because staging could not be read.
     pub(crate) fn new(
+        mandate: Mandate,
         resolved: &ResolvedPlan,
         unread: &BTreeSet<usize>,
         unchanged: u64,
@@ -132,6 +147,7 @@ impl Orders {
             .map(|removal| (removal.name.clone(), removal.replaces))
             .collect();
         Self {
+            mandate,
             unchanged,
             halves,
             entries,
@@ -220,6 +236,8 @@ fn order(entry: &ResolvedEntry, shared: &mut HashMap<Digest, Vec<Arc<Object>>>) 
 /// The stored form: objects alike once, entries refer to them by number.
 #[derive(Serialize, Deserialize)]
 struct Stored {
+    #[serde(default)]
+    mandate: Mandate,
     unchanged: u64,
     halves: Vec<Half>,
     objects: Vec<StoredObject>,
@@ -298,6 +316,7 @@ impl From<&Orders> for Stored {
             })
             .collect();
         Self {
+            mandate: orders.mandate,
             unchanged: orders.unchanged,
             halves: orders.halves.clone(),
             objects,
@@ -342,6 +361,7 @@ impl TryFrom<Stored> for Orders {
             })
             .collect::<Result<_, serde_json::Error>>()?;
         Ok(Self {
+            mandate: stored.mandate,
             unchanged: stored.unchanged,
             halves: stored.halves,
             entries,
@@ -405,6 +425,7 @@ mod tests {
             replaces: None,
         };
         let orders = Orders {
+            mandate: Mandate::Unattended,
             unchanged: 0,
             halves: Vec::new(),
             entries: vec![entry("f/m", &[&unread]), entry("r:v1", &[&layer, &read])],
@@ -455,6 +476,7 @@ mod tests {
             object("signature", &["layer"]),
         );
         let orders = Orders {
+            mandate: Mandate::Revert,
             unchanged: 7,
             halves: vec![Half {
                 project: "kops".into(),

@@ -17,10 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::bounds::{self, Bounds, Scope, model_kind};
 use super::brake;
+use super::hold;
 use super::operation::half_differs;
-use super::orders::{LeftOut, Orders, half_of};
+use super::orders::{LeftOut, Mandate, Orders, half_of};
 use super::resolve::{Resolution, Resolver, ToResolve};
+use super::revert::meaning;
 use crate::catalog::SharedCatalog;
+use crate::state::held::{self, All};
 use crate::state::projects::{self, Half, HalfKind, Standing};
 use crate::state::{State, StateError, gates, plans};
 
@@ -78,6 +81,8 @@ pub(crate) struct Wish {
     pub(crate) allow_sparse: bool,
     /// Staging is read also for images whose names mean what is asked for.
     pub(crate) recheck: bool,
+    /// Nobody will look at the plan: what a person took back is held back.
+    pub(crate) unattended: bool,
     /// The projects that the asker may promote.
     pub(crate) scope: Scope,
 }
@@ -101,8 +106,8 @@ pub(crate) struct Planned {
     pub(crate) name: Name,
     pub(crate) digest: Digest,
     pub(crate) project: String,
-    /// `present`, `to-copy`, `lost`, `refused`, `remove`, `pending`, or `failed`:
-    /// staging could not be read.
+    /// `present`, `to-copy`, `lost`, `refused`, `remove`, `pending`, `held`: a person
+    /// took it back, or `failed`: staging could not be read.
     pub(crate) state: &'static str,
     pub(crate) detail: String,
     pub(crate) bytes_to_copy: u64,
@@ -139,7 +144,10 @@ pub(super) struct Told {
     pub(super) entries: u64,
     /// What waits is among it.
     pub(super) unchanged: u64,
-    pub(super) waiting: Vec<Planned>,
+    /// What waits at a gate, and what is held back.
+    pub(super) aside: Vec<Planned>,
+    /// What is to be known of names that are set or removed.
+    pub(super) notes: BTreeMap<Name, String>,
     pub(super) left_out: LeftOut,
 }
 
@@ -173,16 +181,25 @@ impl Planner {
         let (catalog, rules) = (self.catalog.clone(), Arc::clone(&self.rules));
         let (strict, allow_mass_change) = (wish.strict, wish.allow_mass_change);
         let (allow_sparse, recheck) = (wish.allow_sparse, wish.recheck);
+        let mandate = match wish.unattended {
+            true => Mandate::Unattended,
+            false => Mandate::Confirmed,
+        };
+        let held = self.state.read("read what is held", held::all).await?;
         let mutable = self.mutable.clone();
         let drafted =
             blocking(move || draft(&wish, &registered, &catalog, &rules, &mutable)).await?;
         let Drafted {
-            plan,
+            mut plan,
             bounds,
             refused,
             halves,
             left_out,
         } = drafted;
+        let (held_back, notes) = match mandate {
+            Mandate::Unattended => (self.hold_back(&mut plan, &held), BTreeMap::new()),
+            Mandate::Confirmed | Mandate::Revert => (Vec::new(), released(&plan, &held)),
+        };
         for finding in &plan.findings {
             tell(&events, Event::Finding(finding.clone())).await?;
         }
@@ -193,7 +210,13 @@ impl Planner {
         {
             return Err(PlanError::Strict(faults));
         }
-        let plan_digest = plan.digest();
+        // What a person confirms is never what nobody did.
+        let plan_digest = match mandate {
+            Mandate::Unattended => {
+                Digest::of(format!("landfall unattended 1\n{}", plan.digest()).as_bytes())
+            }
+            Mandate::Confirmed | Mandate::Revert => plan.digest(),
+        };
         let is_again = |asked: &Asked| recheck && asked.kind == Kind::Images;
         let (again, unchanged): (Vec<_>, Vec<_>) = plan.unchanged.into_iter().partition(is_again);
         let is_there = unchanged.iter().chain(&again).cloned();
@@ -222,10 +245,12 @@ impl Planner {
             projects: projects as u64,
             entries: entries as u64,
             unchanged: (unchanged.len() + waiting.len()) as u64 + resolution.unchanged,
-            waiting,
+            aside: waiting.into_iter().chain(held_back).collect(),
+            notes,
             left_out,
         };
-        self.conclude(resolution, told, halves, events, slot).await
+        self.conclude(mandate, resolution, told, (halves, events, slot))
+            .await
     }
 
     /// Says at whose gate each of these names waits.
@@ -268,19 +293,65 @@ impl Planner {
         Ok(planned)
     }
 
+    /// Takes out of a plan what a person took back.
+    fn hold_back(&self, plan: &mut Plan, held: &All) -> Vec<Planned> {
+        let mut back = Vec::new();
+        let mut hold = |asked: &Asked| {
+            let Some(by) = held.get(&(asked.name.to_string(), Some(asked.digest))) else {
+                return false;
+            };
+            back.push(Planned {
+                at: Some(asked.at.clone()),
+                name: asked.name.clone(),
+                digest: asked.digest,
+                project: asked.project.clone(),
+                state: "held",
+                detail: hold::held_back(by),
+                bytes_to_copy: 0,
+                replaces: None,
+            });
+            true
+        };
+        plan.set.retain(|asked| !hold(asked));
+        // That it would move is what the revert was about.
+        plan.refused
+            .retain(|(asked, why)| !(why.starts_with("immutable-name:") && hold(asked)));
+        self.catalog.read(|catalog| {
+            plan.removed.retain(|name| {
+                let Some(by) = held.get(&(name.to_string(), None)) else {
+                    return true;
+                };
+                let Some(digest) = meaning(catalog, name) else {
+                    return true;
+                };
+                back.push(Planned {
+                    at: None,
+                    name: name.clone(),
+                    digest,
+                    project: String::new(),
+                    state: "held",
+                    detail: hold::held_in_place(by),
+                    bytes_to_copy: 0,
+                    replaces: None,
+                });
+                false
+            });
+        });
+        back
+    }
+
     /// Remembers a resolved plan, and tells of it.
     pub(super) async fn conclude(
         &self,
+        mandate: Mandate,
         resolution: Resolution,
         told: Told,
-        halves: Vec<Half>,
-        events: mpsc::Sender<Event>,
-        slot: OwnedSemaphorePermit,
+        (halves, events, slot): (Vec<Half>, mpsc::Sender<Event>, OwnedSemaphorePermit),
     ) -> Result<(), PlanError> {
         let unchanged = told.unchanged;
         let left_out = told.left_out.clone();
         let plan = self
-            .remember(&resolution, unchanged, halves, left_out)
+            .remember(mandate, &resolution, unchanged, (halves, left_out))
             .await?;
         // What is left is to be read by the one who asked.
         drop(slot);
@@ -300,7 +371,21 @@ impl Planner {
             bytes_to_copy: 0,
             quarantined: told.left_out.entries,
         };
-        for planned in planned(&resolution).chain(told.waiting) {
+        let mut notes = told.notes;
+        let registered = self.state.read("read projects", projects::all).await?;
+        let bounds = Bounds::new(&registered, &self.rules);
+        for mut planned in planned(&resolution).chain(told.aside) {
+            // No manifest asks for it: the name says whose it is.
+            if planned.project.is_empty()
+                && let Some(owners) = bounds.owners(&planned.name)
+            {
+                planned.project = bounds::list(owners);
+            }
+            if planned.detail.is_empty()
+                && let Some(note) = notes.remove(&planned.name)
+            {
+                planned.detail = note;
+            }
             summary.count(&planned);
             tell(&events, Event::Entry(planned)).await?;
         }
@@ -310,14 +395,22 @@ impl Planner {
 
     async fn remember(
         &self,
+        mandate: Mandate,
         resolution: &Resolution,
         unchanged: u64,
-        halves: Vec<Half>,
-        left_out: LeftOut,
+        relied_on: (Vec<Half>, LeftOut),
     ) -> Result<Digest, PlanError> {
         let plan = &resolution.plan;
         let digest = plan.digest();
-        let orders = Orders::new(plan, &resolution.unread, unchanged, halves, left_out);
+        let (halves, left_out) = relied_on;
+        let orders = Orders::new(
+            mandate,
+            plan,
+            &resolution.unread,
+            unchanged,
+            halves,
+            left_out,
+        );
         let body = blocking(move || orders.encode()).await??;
         if body.len() > MAX_BODY_BYTES {
             return Err(PlanError::TooLarge(body.len()));
@@ -330,6 +423,18 @@ impl Planner {
             .await?;
         Ok(digest)
     }
+}
+
+/// What was taken back and comes again because a person promotes it.
+fn released(plan: &Plan, held: &All) -> BTreeMap<Name, String> {
+    let set = plan.set.iter();
+    let set = set.map(|asked| (&asked.name, Some(asked.digest)));
+    let removed = plan.removed.iter().map(|name| (name, None));
+    let noted = set.chain(removed).filter_map(|(name, meaning)| {
+        let held = held.get(&(name.to_string(), meaning))?;
+        Some((name.clone(), hold::releases(held)))
+    });
+    noted.collect()
 }
 
 /// A plan before staging was read.
@@ -511,7 +616,7 @@ impl Summary {
             "refused" => self.refused += 1,
             "failed" => self.failed += 1,
             "remove" => self.removed += 1,
-            "pending" => {}
+            "pending" | "held" => {}
             _ => self.set += 1,
         }
         self.bytes_to_copy = self.bytes_to_copy.saturating_add(planned.bytes_to_copy);

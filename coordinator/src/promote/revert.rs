@@ -18,6 +18,7 @@ use landfall_proto::status::{Classify, Fault};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::bounds::{Bounds, Scope};
+use super::orders::Mandate;
 use super::plan::{Event, PlanError, Planner, Told};
 use super::resolve::Resolution;
 use crate::state::{StateError, projects};
@@ -136,7 +137,12 @@ impl Planner {
             ..Told::default()
         };
         Ok(self
-            .conclude(resolution, told, Vec::new(), events, slot)
+            .conclude(
+                Mandate::Revert,
+                resolution,
+                told,
+                (Vec::new(), events, slot),
+            )
             .await?)
     }
 
@@ -288,7 +294,7 @@ fn names(catalog: &Catalog) -> BTreeMap<Name, Digest> {
         .collect()
 }
 
-fn meaning(catalog: &Catalog, name: &Name) -> Option<Digest> {
+pub(super) fn meaning(catalog: &Catalog, name: &Name) -> Option<Digest> {
     let record = catalog.name(name)?;
     Some(*catalog.object(record.ordinal)?.digest())
 }

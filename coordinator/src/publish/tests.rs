@@ -89,6 +89,7 @@ fn draft(path: &str) -> Draft {
         compose: Box::new(move |catalog| compose(catalog, &proposals)),
         operation: OperationRow::Started(1),
         unchanged: 0,
+        holding: Holding::default(),
         after: After::Ends,
         author: Author {
             who: "loopback".into(),

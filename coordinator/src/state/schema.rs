@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::StateError;
 
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     FIRST,
     TOKENS,
     GATES,
@@ -16,6 +16,7 @@ const MIGRATIONS: [&str; 8] = [
     TOKEN_NAMES,
     HISTORY,
     AUDIT_PLACES,
+    HELD,
 ];
 
 const FIRST: &str = "
@@ -282,6 +283,19 @@ UPDATE audit SET finished = started, error = 'interrupted: the coordinator stopp
     failed = (SELECT count(*) FROM audit_finding f WHERE f.audit = sequence AND f.outcome = 'failed'),
     notes = (SELECT count(*) FROM audit_finding f WHERE f.audit = sequence AND f.outcome = 'note')
 WHERE finished = 0;
+";
+
+const HELD: &str = "
+-- What names are not given again by what nobody confirmed: a person took it back.
+CREATE TABLE held (
+    name     TEXT    NOT NULL,
+    digest   BLOB    NOT NULL CHECK (length(digest) IN (0, 32)), -- empty: that it is gone
+    how      TEXT    NOT NULL CHECK (how IN ('reverted', 'given up')),
+    revision INTEGER NOT NULL, -- 0: nothing had to be published
+    who      TEXT    NOT NULL,
+    why      TEXT    NOT NULL,
+    PRIMARY KEY (name, digest)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Applies what is missing, in one transaction.

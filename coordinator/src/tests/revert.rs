@@ -139,3 +139,133 @@ async fn names_are_as_they_were_and_what_was_withdrawn_stays_so() {
     }
     coordinator.stop().await;
 }
+
+/// A plan that nobody looks at.
+fn unattended() -> v1::PlanOptions {
+    v1::PlanOptions {
+        unattended: true,
+        prune: true,
+        allow_mass_change: true,
+        ..v1::PlanOptions::default()
+    }
+}
+
+/// What the periodic job would do: plans, and executes if there is anything to do.
+async fn round(coordinator: &Running, tree: &std::path::Path) -> Planned {
+    let planned = coordinator.plan(tree, unattended()).await;
+    if planned.summary().set + planned.summary().removed > 0 {
+        coordinator.promote(&planned).await;
+    }
+    planned
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_reverted_stays_so_until_a_person_promotes_it() {
+    let folders = Folders::new();
+    let (tree, staging) = (folders.path("tree"), folders.path("staging"));
+    for name in ["old", "bad", "later"] {
+        write(&staging.join(name), name);
+    }
+    let config = || {
+        let endpoint = format!("file://{}", staging.display());
+        folders.config(vec![rule("gs://staging/kops", endpoint)])
+    };
+    let mut coordinator = Running::start(config()).await;
+    file_manifests(&tree, &[("old", b"old")]);
+    round(&coordinator, &tree).await;
+    file_manifests(&tree, &[("old", b"old"), ("bad", b"bad")]);
+    round(&coordinator, &tree).await;
+    let planned = revert(&coordinator, 1, "kops").await;
+    let of_project = planned.entries.iter().map(|entry| entry.project.as_str());
+    assert_eq!(of_project.collect::<Vec<_>>(), ["kops"]);
+    assert_eq!(coordinator.promote(&planned).await.done.revision, 3);
+
+    // Over a restart, and without holding up anything else.
+    coordinator.stop().await;
+    coordinator = Running::start(config()).await;
+    let files: &[(&str, &[u8])] = &[("old", b"old"), ("bad", b"bad"), ("later", b"later")];
+    file_manifests(&tree, files);
+    for expected in [&[("later", "to-copy")][..], &[]] {
+        let planned = round(&coordinator, &tree).await;
+        let mut states = vec![("binaries/kops/bad", "held")];
+        let later = expected.iter().map(|_| ("binaries/kops/later", "to-copy"));
+        states.extend(later);
+        assert_eq!(planned.states(), states);
+        let held = planned.entries.iter().find(|entry| entry.state == "held");
+        let why = &held.unwrap().detail;
+        let expected = "held back: reverted in revision 3 by loopback because a test; \
+                        the manifests still list it";
+        assert!(why.starts_with(expected), "{why}");
+    }
+    let (status, _) = coordinator.get("/origin/binaries/kops/bad").await;
+    assert_eq!(status, 404);
+
+    // A person is told, and may.
+    let options = v1::PlanOptions::default();
+    let planned = coordinator.plan(&tree, options).await;
+    assert_eq!(planned.states(), [("binaries/kops/bad", "present")]);
+    let why = &planned.entries[0].detail;
+    assert!(why.contains("it was reverted in revision 3"), "{why}");
+    assert_eq!(coordinator.promote(&planned).await.done.revision, 5);
+    let planned = round(&coordinator, &tree).await;
+    assert_eq!(planned.states(), []);
+    // That ended the hold: who takes it away otherwise is not in its way.
+    file_manifests(&tree, &files[..1]);
+    round(&coordinator, &tree).await;
+    file_manifests(&tree, files);
+    let planned = round(&coordinator, &tree).await;
+    let expected = [
+        ("binaries/kops/bad", "present"),
+        ("binaries/kops/later", "present"),
+    ];
+    assert_eq!(planned.states(), expected);
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_was_brought_back_is_neither_pruned_nor_moved_again_by_itself() {
+    let folders = Folders::new();
+    let (tree, staging) = (folders.path("tree"), folders.path("staging"));
+    for (name, content) in [("moved", "one"), ("pruned", "pruned"), ("kept", "kept")] {
+        write(&staging.join(name), content);
+    }
+    let endpoint = format!("file://{}", staging.display());
+    let coordinator =
+        Running::start(folders.config(vec![rule("gs://staging/kops", endpoint)])).await;
+    let before: &[(&str, &[u8])] = &[("moved", b"one"), ("pruned", b"pruned"), ("kept", b"kept")];
+    file_manifests(&tree, before);
+    let planned = coordinator.plan(&tree, moving()).await;
+    coordinator.promote(&planned).await;
+    write(&staging.join("moved"), "two");
+    file_manifests(&tree, &[("moved", b"two"), ("kept", b"kept")]);
+    let planned = coordinator.plan(&tree, moving()).await;
+    assert_eq!(coordinator.promote(&planned).await.done.revision, 2);
+    let planned = revert(&coordinator, 1, "").await;
+    assert_eq!(coordinator.promote(&planned).await.done.revision, 3);
+
+    let planned = round(&coordinator, &tree).await;
+    let expected = [
+        ("binaries/kops/moved", "held"),
+        ("binaries/kops/pruned", "held"),
+    ];
+    assert_eq!(planned.states(), expected);
+    for entry in &planned.entries {
+        assert_eq!(entry.project, "kops");
+        assert!(entry.detail.contains("in revision 3"), "{}", entry.detail);
+    }
+    // A third content is another decision: it is refused for moving, as ever.
+    file_manifests(&tree, &[("moved", b"three"), ("kept", b"kept")]);
+    let planned = round(&coordinator, &tree).await;
+    assert_eq!(planned.states()[0], ("binaries/kops/moved", "refused"));
+    // A person removes it by hand.
+    let planned = coordinator.plan(&tree, moving()).await;
+    assert!(
+        planned
+            .states()
+            .contains(&("binaries/kops/pruned", "remove"))
+    );
+    coordinator.promote(&planned).await;
+    let (status, _) = coordinator.get("/origin/binaries/kops/pruned").await;
+    assert_eq!(status, 404);
+    coordinator.stop().await;
+}

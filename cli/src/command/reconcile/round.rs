@@ -30,8 +30,12 @@ pub(super) struct Round {
     pub(super) operation: Option<String>,
     /// What was published; none: nothing.
     pub(super) revision: Option<u64>,
+    /// What was published of it before its names, which wait; none: nothing.
+    pub(super) content_revision: Option<u64>,
     /// Names that are as the manifests say.
     pub(super) present: u64,
+    /// Names that wait at a gate, and are not published yet.
+    pub(super) waiting: u64,
     pub(super) copied: u64,
     pub(super) removed: u64,
     pub(super) lost: u64,
@@ -39,26 +43,71 @@ pub(super) struct Round {
     /// Refused, too, for findings that are acknowledged.
     pub(super) acknowledged: u64,
     pub(super) failed: u64,
+    /// Names that a person took back: they are set again by a person only.
+    pub(super) held: u64,
     /// Findings that leave something out and are not acknowledged.
     pub(super) findings: u64,
-    /// What is lost, refused or failed, at most 100 of it.
+    /// Findings, and then what is lost, refused, held back or failed; at most 100.
     pub(super) amiss: Vec<Amiss>,
+    /// Other findings that people are warned of, at most 100.
+    pub(super) warnings: Vec<Amiss>,
 }
 
 /// A name, or a place in the manifests, that is not in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Amiss {
     pub(super) name: String,
-    /// `lost`, `refused`, `failed`, or the rule of a finding.
+    /// `lost`, `refused`, `held`, `failed`, or the rule of a finding.
     pub(super) outcome: String,
     pub(super) detail: String,
+    /// Entries may follow from it.
+    #[serde(skip)]
+    pub(super) is_finding: bool,
+}
+
+impl Amiss {
+    fn entry(name: String, outcome: &str, detail: String) -> Self {
+        Self {
+            name,
+            outcome: outcome.to_owned(),
+            detail,
+            is_finding: false,
+        }
+    }
+
+    fn finding(finding: &v1::Finding) -> Self {
+        Self {
+            // What is said of a project as a whole is at no line.
+            name: match finding.file.as_str() {
+                "" => String::new(),
+                file => format!("{file}:{}:{}", finding.line, finding.column),
+            },
+            outcome: finding.rule.clone(),
+            detail: finding.message.clone(),
+            is_finding: true,
+        }
+    }
+
+    /// One line for people.
+    pub(super) fn text(&self) -> String {
+        let Self {
+            name,
+            outcome,
+            detail,
+            ..
+        } = self;
+        match name.as_str() {
+            "" => format!("{outcome}: {detail}"),
+            _ => format!("{outcome}: {name}: {detail}"),
+        }
+    }
 }
 
 impl Round {
     pub(super) const fn ended(&self) -> Ended {
         if self.failed > 0 {
             Ended::Failed
-        } else if self.lost + self.refused + self.findings > 0 {
+        } else if self.lost + self.refused + self.held + self.findings > 0 {
             Ended::Stuck
         } else {
             Ended::Clean
@@ -68,8 +117,10 @@ impl Round {
     /// One line for people.
     pub(super) fn text(&self) -> String {
         let amiss: Vec<_> = [
+            (self.waiting, "waiting at a gate"),
             (self.lost, "lost"),
             (self.refused, "refused"),
+            (self.held, "held back"),
             (self.failed, "failed"),
             (self.findings, "findings"),
         ]
@@ -85,7 +136,10 @@ impl Round {
             return format!("nothing to do: {} present{amiss}", self.present);
         }
         let published = self.revision.map_or_else(
-            || "nothing new to publish".to_owned(),
+            || match self.content_revision {
+                None => "nothing new to publish".to_owned(),
+                Some(revision) => format!("content published as revision {revision}"),
+            },
             |revision| format!("published as revision {revision}"),
         );
         format!(
@@ -101,11 +155,8 @@ impl Round {
             let outcome @ ("lost" | "refused" | "failed") = entry.state.as_str() else {
                 return None;
             };
-            Some(Amiss {
-                name: entry.name.clone(),
-                outcome: outcome.to_owned(),
-                detail: entry.detail.clone(),
-            })
+            let (name, detail) = (entry.name.clone(), entry.detail.clone());
+            Some(Amiss::entry(name, outcome, detail))
         });
         Self {
             present: summary.unchanged,
@@ -117,17 +168,32 @@ impl Round {
         }
     }
 
+    /// What waits at gates or is held back is neither executed nor as it should be.
+    fn set_aside(&mut self, entries: &[v1::PlannedEntry]) {
+        let of_state = |state: &'static str| entries.iter().filter(move |it| it.state == state);
+        let pending = of_state("pending").count() as u64;
+        self.present = self.present.saturating_sub(pending);
+        self.waiting += pending;
+        for entry in of_state("held") {
+            self.held += 1;
+            let (name, detail) = (entry.name.clone(), entry.detail.clone());
+            self.amiss.push(Amiss::entry(name, "held", detail));
+        }
+    }
+
     /// What an operation came to.
-    fn executed(done: &v1::OperationDone, amiss: Vec<v1::EntryOutcome>) -> Self {
-        let amiss = amiss.into_iter().map(|entry| Amiss {
-            name: entry.name,
-            outcome: entry.outcome,
-            detail: entry.detail,
-        });
+    fn executed(done: &v1::OperationDone, amiss: Vec<v1::EntryOutcome>, unchanged: u64) -> Self {
+        let amiss = amiss
+            .into_iter()
+            .map(|entry| Amiss::entry(entry.name, &entry.outcome, entry.detail));
+        let waits = done.gate == operation::WAITING;
+        let content = Some(done.content_revision).filter(|revision| waits && *revision > 0);
         Self {
             operation: Some(done.operation.clone()),
             revision: Some(done.revision).filter(|revision| *revision > 0),
-            present: done.present,
+            content_revision: content,
+            waiting: done.waiting,
+            present: if waits { unchanged } else { done.present },
             copied: done.copied,
             removed: done.removed,
             lost: done.lost,
@@ -153,6 +219,7 @@ pub(super) async fn look(
     let options = v1::PlanOptions {
         prune: args.prune,
         recheck: args.recheck,
+        unattended: true,
         ..v1::PlanOptions::default()
     };
     let resolved = promote::resolve(&mut client, coordinator, tree, options).await?;
@@ -164,13 +231,14 @@ pub(super) async fn look(
             plan: summary.plan.clone(),
             why: args.why.clone(),
             source: source.clone(),
-            gate: None,
+            gate: args.gate.terms(),
         };
         let mut amiss = Vec::new();
         let telling = Telling::Nobody(&mut amiss);
         let done = operation::execute(&mut client, coordinator, request, telling, 0).await?;
-        Round::executed(&done, amiss)
+        Round::executed(&done, amiss, summary.unchanged)
     };
+    round.set_aside(&resolved.entries);
     // What was looked at and is lived with is not amiss.
     for entry in &resolved.entries {
         if known.holds_refusal(entry, &resolved.findings) {
@@ -184,19 +252,21 @@ pub(super) async fn look(
         .findings
         .iter()
         .filter(|finding| known.leave_failing_remote(finding, false));
-    let failing: Vec<_> = failing
-        .map(|finding| Amiss {
-            name: format!("{}:{}:{}", finding.file, finding.line, finding.column),
-            outcome: finding.rule.clone(),
-            detail: finding.message.clone(),
-        })
-        .collect();
+    let mut findings: Vec<_> = failing.map(Amiss::finding).collect();
+    let warnings = resolved.findings.iter().filter(|finding| {
+        finding.severity == "warning"
+            && known.of_remote(finding).is_none()
+            && !known.leave_failing_remote(finding, false)
+    });
+    round.warnings = warnings.map(Amiss::finding).take(MOST_TOLD).collect();
     round.source = source;
     round.looked = true;
-    round.findings = failing.len() as u64;
-    round.amiss.extend(failing);
+    round.findings = findings.len() as u64;
     round.amiss.sort_by(|one, other| one.name.cmp(&other.name));
-    round.amiss.truncate(MOST_TOLD);
+    // Causes before what follows from them.
+    findings.append(&mut round.amiss);
+    findings.truncate(MOST_TOLD);
+    round.amiss = findings;
     Ok(round)
 }
 
@@ -254,7 +324,7 @@ mod tests {
         };
         let round = Round {
             looked: true,
-            ..Round::executed(&done, Vec::new())
+            ..Round::executed(&done, Vec::new(), 2)
         };
         assert_eq!(round.ended(), Ended::Clean);
         assert_eq!(

@@ -16,6 +16,7 @@ use super::{Asked, Inner, OperationError, Operations, Progress, refusals};
 use crate::promote::bounds::{Bounds, Scope};
 use crate::promote::compose::{Change, Proposal, compose};
 use crate::promote::gate::{GateStanding, Verdict, judge, witnesses};
+use crate::promote::hold::Holding;
 use crate::promote::orders::Orders;
 use crate::publish::{After, Draft, OperationRow};
 use crate::state::gates::{self, Announced, Decided, End, GateRow, Way};
@@ -52,7 +53,16 @@ pub(crate) struct Waiting {
 /// How the waiting ended.
 enum Passage {
     Open,
-    GiveUp(String),
+    GiveUp(GivenUp),
+}
+
+/// Why names are dropped.
+struct GivenUp {
+    /// Whole, for the entries' outcomes.
+    detail: String,
+    /// Who decided so; empty: the time was over.
+    who: String,
+    why: String,
 }
 
 /// How a choice was taken.
@@ -185,21 +195,35 @@ impl Inner {
             .map(|order| &order.name)
             .collect();
         let passage = self.wait(operation.sequence, &names, feed).await?;
-        let (proposals, end) = match passage {
-            Passage::Open => (self.open(orders, &waiting).await?, End::Opened),
-            Passage::GiveUp(why) => {
-                tracing::warn!(why, "the gate is given up");
+        let (proposals, end, holding) = match passage {
+            Passage::Open => {
+                let start = &operation.start;
+                let holding = Holding::of(orders, &start.who, &start.why);
+                (self.open(orders, &waiting).await?, End::Opened, holding)
+            }
+            Passage::GiveUp(GivenUp { detail, who, why }) => {
+                tracing::warn!(why = detail, "the gate is given up");
                 let dropped = waiting
                     .iter()
-                    .map(|entry| dropped(orders, entry, "failed", &why));
-                (dropped.flatten().collect(), End::GivenUp)
+                    .filter_map(|entry| dropped(orders, entry, "failed", &detail));
+                let dropped: Vec<_> = dropped.collect();
+                let names = dropped.iter().filter_map(|it| {
+                    let Change::Drop { announced, .. } = &it.change else {
+                        return None;
+                    };
+                    Some((it.position, &it.name, *announced))
+                });
+                let holding = Holding::given_up(names, who, why);
+                (dropped, End::GivenUp, holding)
             }
         };
         let after = After::GateEnds {
             end,
             error: String::new(),
         };
-        let revision = self.commit(operation, orders, proposals, after).await?;
+        let revision = self
+            .commit(operation, orders, proposals, after, holding)
+            .await?;
         feed.send_modify(|progress| progress.gate = None);
         self.executor.see_again(orders).await;
         self.follower
@@ -236,11 +260,15 @@ impl Inner {
                     by,
                     reason,
                 }) => {
-                    let reason = match reason.as_str() {
+                    let because = match reason.as_str() {
                         "" => String::new(),
                         reason => format!(": {reason}"),
                     };
-                    return Ok(Passage::GiveUp(format!("given up by {by}{reason}")));
+                    return Ok(Passage::GiveUp(GivenUp {
+                        detail: format!("given up by {by}{because}"),
+                        who: by,
+                        why: reason,
+                    }));
                 }
                 None => {}
             }
@@ -265,8 +293,11 @@ impl Inner {
             }
             if let Some(lacking) = lacking {
                 let seconds = gate.terms.timeout;
-                let why = format!("given up after {seconds} s: {lacking}");
-                return Ok(Passage::GiveUp(why));
+                return Ok(Passage::GiveUp(GivenUp {
+                    detail: format!("given up after {seconds} s: {lacking}"),
+                    who: String::new(),
+                    why: format!("its {seconds} s were over: {lacking}"),
+                }));
             }
             tokio::select! {
                 changed = fleet.changed() => {
@@ -398,6 +429,8 @@ impl Inner {
                     end: End::GivenUp,
                     error,
                 },
+                // A failure is nobody's decision.
+                holding: Holding::default(),
             })
             .await?;
         Ok(())

@@ -11,8 +11,10 @@ use tokio::sync::{mpsc, watch};
 use super::{Inner, OperationError, Progress};
 use crate::promote::compose::{Change, Proposal, compose};
 use crate::promote::execute::{Copying, Missed, Placed};
-use crate::promote::orders::{Order, OrderState, Orders};
+use crate::promote::hold::{Holding, keep_back};
+use crate::promote::orders::{Mandate, Order, OrderState, Orders};
 use crate::publish::{After, Author, Draft, OperationRow};
+use crate::state::held;
 use crate::state::operations::{self as rows, Decision, EntryRow};
 
 /// Entries that are recorded in one transaction.
@@ -34,8 +36,9 @@ impl Inner {
     ) -> Result<(), OperationError> {
         let Some(gate) = self.gate_of(operation.sequence).await? else {
             let proposals = self.bring(&operation, &orders, feed, false).await?;
+            let holding = Holding::of(&orders, &operation.start.who, &operation.start.why);
             let revision = self
-                .commit(&operation, &orders, proposals, After::Ends)
+                .commit(&operation, &orders, proposals, After::Ends, holding)
                 .await?;
             self.executor.see_again(&orders).await;
             self.follower
@@ -52,7 +55,10 @@ impl Inner {
             let after = After::Waits {
                 timeout: gate.terms.timeout,
             };
-            let revision = self.commit(&operation, &orders, proposals, after).await?;
+            let holding = Holding::of(&orders, &operation.start.who, &operation.start.why);
+            let revision = self
+                .commit(&operation, &orders, proposals, after, holding)
+                .await?;
             tracing::info!(revision, "content recorded; its names wait at the gate");
         }
         self.pass(&operation, &orders, feed).await
@@ -105,9 +111,14 @@ impl Inner {
         &self,
         operation: &rows::Operation,
         orders: &Orders,
-        proposals: Vec<Proposal>,
+        mut proposals: Vec<Proposal>,
         after: After,
+        holding: Holding,
     ) -> Result<u64, OperationError> {
+        if orders.mandate == Mandate::Unattended {
+            let all = self.state.read("read what is held", held::all).await?;
+            keep_back(&mut proposals, &all);
+        }
         let start = operation.start.clone();
         let committed = self
             .ledger
@@ -117,6 +128,7 @@ impl Inner {
                 unchanged: orders.unchanged,
                 author: author(start),
                 after,
+                holding,
             })
             .await?;
         Ok(committed)
