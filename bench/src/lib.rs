@@ -4,6 +4,7 @@
 //! measures beside a limit or a peer in the same run, prints a table, and last a
 //! line `NAME ratio=R …` for programs.
 
+pub mod images;
 pub mod tree;
 
 use std::error::Error;

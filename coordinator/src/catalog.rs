@@ -9,6 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use landfall_catalog::{Catalog, Entry, FoldError, SignedCheckpoint};
 
+use crate::search::Held;
+
 /// A handle of the one catalog; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct SharedCatalog {
@@ -41,6 +43,12 @@ impl Published {
     /// The newest revision that ends within the first `size` entries.
     pub(crate) fn revision_at(&self, size: u64) -> u64 {
         self.ends.partition_point(|end| *end <= size) as u64
+    }
+}
+
+impl Held for SharedCatalog {
+    fn read<T>(&self, look: impl FnOnce(&Catalog) -> T) -> T {
+        Self::read(self, look)
     }
 }
 

@@ -13,6 +13,7 @@ mod history;
 mod lookup;
 mod mirrors;
 mod operation;
+mod page;
 mod projects;
 mod promotion;
 mod routing;
@@ -65,9 +66,6 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long streams may take to end after the request to stop. Their ends are
 /// told at once; a peer that does not read them is not waited for.
 const DRAIN: Duration = Duration::from_secs(4);
-/// How long the list in one answer may get: with what goes along, and one member
-/// more, it stays below 64 KiB.
-const MAX_PAGE_BYTES: usize = 32 << 10;
 /// Largest unary answer that every client takes: gRPC's usual bound.
 #[cfg(test)]
 const MAX_ANSWER_BYTES: usize = 4 << 20;

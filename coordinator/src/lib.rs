@@ -44,7 +44,7 @@ pub mod outside;
 mod principal;
 mod promote;
 mod publish;
-mod search;
+pub mod search;
 mod state;
 mod status;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Readers of what strangers send, for the fuzzer: everybody else meets them
 //! behind the services, and nothing here is needed to use those.
 
-use landfall_catalog::{Catalog, Digest};
+use landfall_catalog::Digest;
 use landfall_content::oci::Document;
 use landfall_promotion::Tree;
 use landfall_proto::status::chain;
@@ -11,7 +11,7 @@ use crate::grpc::trace::is_trace_parent;
 use crate::grpc::upload::Upload;
 use crate::promote::staging::Staging;
 pub use crate::promote::staging::StagingRule;
-use crate::search::Sought;
+use crate::search;
 use crate::tokens::Role;
 use crate::withdraw::Choice;
 use crate::{principal, promote, tokens};
@@ -69,7 +69,7 @@ pub fn choice(text: &str) -> Result<String, String> {
 /// Whether a text that is looked for is taken for a digest.
 #[must_use]
 pub fn is_sought_as_digest(text: &str) -> bool {
-    !matches!(Sought::of(&Catalog::default(), text), Sought::Text(_))
+    search::digits(text).is_some()
 }
 
 /// Whether a document may come under a tag of cosign's.

@@ -7,7 +7,8 @@ use landfall_proto::v1;
 use tonic::{Request, Response, Status};
 
 use super::operation::{listed, operation_to_wire, outcome_to_wire};
-use super::{MAX_PAGE_BYTES, Shared, cut};
+use super::page::Page;
+use super::{Shared, cut};
 use crate::principal::Action;
 use crate::state::history::{Change, Place};
 use crate::state::quarantine::Quarantine;
@@ -27,31 +28,6 @@ const MAX_DETAIL: usize = 1024;
 const MAX_WHAT: usize = 2048;
 /// Where what was quarantined begins among the positions of an operation.
 const QUARANTINED: u64 = 1 << 32;
-
-/// Members of one answer, while there is room.
-struct Page<T> {
-    members: Vec<T>,
-    bytes: usize,
-}
-
-impl<T: prost::Message> Page<T> {
-    const fn new() -> Self {
-        Self {
-            members: Vec::new(),
-            bytes: 0,
-        }
-    }
-
-    /// Takes a member, if there is room; the first always is taken.
-    fn take(&mut self, member: T) -> bool {
-        self.bytes += member.encoded_len() + 4;
-        if self.bytes > MAX_PAGE_BYTES && !self.members.is_empty() {
-            return false;
-        }
-        self.members.push(member);
-        true
-    }
-}
 
 pub(super) async fn list(
     shared: &Shared,
@@ -80,15 +56,15 @@ pub(super) async fn list(
             at_gate,
             ..listed(operation_to_wire(operation))
         };
-        if page.members.len() == limit as usize || !page.take(operation) {
+        if page.members().len() == limit as usize || !page.take(operation) {
             is_cut = true;
             break;
         }
     }
-    let last = page.members.last().filter(|_| is_cut);
+    let last = page.members().last().filter(|_| is_cut);
     Ok(Response::new(v1::ListOperationsResponse {
         next: last.map(|last| last.id.clone()).unwrap_or_default(),
-        operations: page.members,
+        operations: page.into_members(),
     }))
 }
 
@@ -148,7 +124,7 @@ pub(super) async fn show_operation(
                 answer.next = position + 1;
             }
         }
-        answer.entries = page.members;
+        answer.entries = page.into_members();
         if answer.next < QUARANTINED || !answer.entries.is_empty() {
             return Ok(Response::new(answer));
         }
@@ -172,7 +148,7 @@ pub(super) async fn show_operation(
             answer.next = position + 1;
         }
     }
-    answer.quarantined = page.members;
+    answer.quarantined = page.into_members();
     Ok(Response::new(answer))
 }
 
@@ -222,14 +198,14 @@ pub(super) async fn history(
     let (mut last, mut next) = (String::new(), String::new());
     for change in changes {
         let here = format!("{} {}", change.log_index, change.name);
-        if page.members.len() == limit as usize || !page.take(change_to_wire(change)) {
+        if page.members().len() == limit as usize || !page.take(change_to_wire(change)) {
             next = last;
             break;
         }
         last = here;
     }
     Ok(Response::new(v1::HistoryResponse {
-        events: page.members,
+        events: page.into_members(),
         next,
     }))
 }
@@ -286,11 +262,11 @@ mod tests {
         let mut page = Page::new();
         while page.take(operation.clone()) {}
         let answer = v1::ListOperationsResponse {
-            operations: page.members,
+            operations: page.into_members(),
             next: "x".repeat(64),
         };
         let bytes = answer.encoded_len();
-        assert!((MAX_PAGE_BYTES / 2..64 << 10).contains(&bytes), "{bytes}");
+        assert!((16 << 10..64 << 10).contains(&bytes), "{bytes}");
         assert!(answer.operations.len() > 5);
     }
 

@@ -7,17 +7,18 @@ use landfall_proto::model;
 use landfall_proto::v1;
 use tonic::{Request, Response, Status};
 
-use super::Shared;
+use super::page::Page;
+use super::{Shared, cut};
 use crate::principal::Action;
-use crate::search::{Found, Kind, Sought, slice};
+use crate::search::{self, Kind, Query};
 
 /// Longest text that is looked for, in bytes.
 const MAX_TEXT: usize = 512;
 /// Names of one answer when nobody says how many, and at most.
 const USUAL_NAMES: u32 = 100;
 const MAX_NAMES: u32 = 500;
-/// Names that are looked at while a commit has to wait.
-const AT_A_TIME: usize = 20_000;
+/// Longest reason that is told, in bytes.
+const MAX_REASON: usize = 1024;
 /// Longest that one answer is worked on; what is left is the next one's.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -39,7 +40,7 @@ pub(super) async fn search(
     };
     let after = match request.after.as_str() {
         "" => None,
-        name => Some(name.parse::<Name>().map_err(|_| {
+        text => Some(cursor(text).ok_or_else(|| {
             Status::invalid_argument(
                 "to go on after something, give what the last answer ended with",
             )
@@ -49,36 +50,73 @@ pub(super) async fn search(
         0 => USUAL_NAMES,
         limit => limit.min(MAX_NAMES),
     };
+    let query = Query {
+        text: request.text,
+        kind,
+        after,
+        limit: limit as usize,
+    };
     let (catalog, clock) = (shared.catalog.clone(), std::sync::Arc::clone(&shared.clock));
     let searched = tokio::task::spawn_blocking(move || {
         let until = clock.now() + PATIENCE;
-        let sought = catalog.read(|catalog| Sought::of(catalog, &request.text));
-        let (mut found, mut last) = (Vec::new(), after);
-        loop {
-            let left = limit as usize - found.len();
-            let next = catalog
-                .read(|catalog| slice(catalog, &sought, kind, last.as_ref(), AT_A_TIME, left));
-            found.extend(next.found);
-            last = next.last;
-            if last.is_none() || found.len() >= limit as usize || clock.now() >= until {
-                return (found, last);
-            }
-        }
+        search::search(&catalog, &query, || clock.now() >= until)
     });
-    let (found, last) = searched
+    let searched = searched
         .await
         .map_err(|_| Status::unavailable("the coordinator is stopping"))?;
     let published = shared.catalog.published();
-    let to_wire = |found: Found| v1::FoundName {
-        name: found.name.to_string(),
-        digest: model::digest_to_wire(&found.digest),
-        bytes: found.bytes,
-        revision: published.revision_at(found.set_at) + 1,
-        withdrawn: found.withdrawn,
-        holds: found.holds,
-    };
+    let mut page = Page::new();
+    let (mut last, mut next) = (None, searched.next);
+    for found in searched.found {
+        let name = found.name.clone();
+        let found = v1::FoundName {
+            name: found.name.to_string(),
+            digest: model::digest_to_wire(&found.digest),
+            bytes: found.bytes,
+            revision: published.revision_at(found.set_at) + 1,
+            withdrawn: cut(found.withdrawn, MAX_REASON),
+            holds: found.holds,
+        };
+        if !page.take(found) {
+            next = last;
+            break;
+        }
+        last = Some(name);
+    }
     Ok(Response::new(v1::SearchResponse {
-        found: found.into_iter().map(to_wire).collect(),
-        next: last.map(|name| name.to_string()).unwrap_or_default(),
+        found: page.into_members(),
+        next: next.as_ref().map(cursor_of).unwrap_or_default(),
     }))
+}
+
+/// A name as the next question says where to go on. A file says that it is one:
+/// its path may read like a tag.
+fn cursor_of(name: &Name) -> String {
+    match name {
+        Name::File(path) => format!("/{path}"),
+        Name::Tag(..) | Name::Root(..) => name.to_string(),
+    }
+}
+
+fn cursor(text: &str) -> Option<Name> {
+    match text.strip_prefix('/') {
+        Some(path) => path.parse().ok().map(Name::File),
+        None => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_to_go_on_is_read_back_also_after_a_path_that_reads_like_a_tag() {
+        let root = format!("a/app@{}", landfall_catalog::Digest::of(b""));
+        let odd = Name::File(landfall_catalog::FilePath::try_new("app:v1").unwrap());
+        for name in ["a/app:v1", "a/file", &root].map(|name| name.parse().unwrap()) {
+            assert_eq!(cursor(&cursor_of(&name)), Some(name));
+        }
+        assert_eq!(cursor(&cursor_of(&odd)), Some(odd));
+        assert_eq!(cursor("/../x"), None);
+    }
 }

@@ -2,10 +2,10 @@
 
 use landfall_proto::status::to_status;
 use landfall_proto::v1::{self, tokens_server};
-use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::{MAX_PAGE_BYTES, Shared};
+use super::Shared;
+use super::page::Page;
 use crate::principal::Action;
 use crate::state::tokens::TokenRow;
 use crate::tokens::Role;
@@ -73,20 +73,21 @@ impl tokens_server::Tokens for Service {
 
 /// As many as one answer takes.
 fn page(tokens: impl Iterator<Item = TokenRow>) -> v1::ListTokensResponse {
-    let mut answer = v1::ListTokensResponse::default();
-    let mut length = 0;
+    let mut page = Page::new();
+    let mut next = String::new();
     for token in tokens {
-        let token = token_to_wire(token);
-        length += token.encoded_len();
-        if length > MAX_PAGE_BYTES
-            && let Some(last) = answer.tokens.last()
-        {
-            answer.next = last.id.clone();
-            return answer;
+        if !page.take(token_to_wire(token)) {
+            let last = page.members().last();
+            next = last
+                .map(|last: &v1::Token| last.id.clone())
+                .unwrap_or_default();
+            break;
         }
-        answer.tokens.push(token);
     }
-    answer
+    v1::ListTokensResponse {
+        tokens: page.into_members(),
+        next,
+    }
 }
 
 fn token_to_wire(token: TokenRow) -> v1::Token {

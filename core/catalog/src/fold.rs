@@ -32,8 +32,8 @@ use names::Names;
 use pending::PendingNames;
 use seeded::Seed;
 
-pub use names::NameRecord;
 pub(crate) use names::RepositoryId;
+pub use names::{NameEntry, NameRecord};
 pub use objects::ObjectRef;
 pub(crate) use objects::Objects;
 pub use pending::PendingRecord;

@@ -41,8 +41,8 @@ pub use checkpoint::{
 pub use digest::{Digest, DigestError, Hasher};
 pub use entry::{Commit, Entry, MAX_ENTRY_BYTES};
 pub use fold::{
-    Catalog, FoldError, FoldFault, MAX_EDGES, MAX_NAMES, MAX_OBJECTS, NameRecord, ObjectRef,
-    PendingRecord,
+    Catalog, FoldError, FoldFault, MAX_EDGES, MAX_NAMES, MAX_OBJECTS, NameEntry, NameRecord,
+    ObjectRef, PendingRecord,
 };
 pub use merkle::{
     Frontier, FrontierError, InvalidProof, MAX_TREE_SIZE, Node, ProveError, TreeHash,

@@ -1,6 +1,7 @@
 //! What each name means, and which names mean an object.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 use std::ops::Bound;
 
 use hashbrown::HashTable;
@@ -63,6 +64,70 @@ struct RepositoryNames {
     repository: Repository,
     tags: BTreeMap<Tag, NameId>,
     roots: BTreeMap<Digest, NameId>,
+}
+
+/// A name in force, where the catalog has it: nothing of it is copied or looked
+/// up before it is asked for. Who looks through millions pays for what they take.
+#[derive(Clone, Copy)]
+pub struct NameEntry<'a> {
+    names: &'a Names,
+    id: NameId,
+    parts: Parts<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Parts<'a> {
+    File(&'a FilePath),
+    Tag(&'a Repository, &'a Tag),
+    Root(&'a Repository, &'a Digest),
+}
+
+impl NameEntry<'_> {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        match self.parts {
+            Parts::File(path) => Name::File(path.clone()),
+            Parts::Tag(repository, tag) => Name::Tag(repository.clone(), tag.clone()),
+            Parts::Root(repository, digest) => Name::Root(repository.clone(), *digest),
+        }
+    }
+
+    /// Whether it is the path of a file.
+    #[must_use]
+    pub const fn is_file(&self) -> bool {
+        matches!(self.parts, Parts::File(_))
+    }
+
+    /// What it means.
+    #[must_use]
+    pub fn record(&self) -> Option<NameRecord> {
+        self.names.record(self.id)
+    }
+
+    /// Appends it, as [`Name`] is displayed.
+    pub fn write_to(&self, text: &mut String) {
+        match self.parts {
+            Parts::File(path) => text.push_str(path.as_str()),
+            Parts::Tag(repository, tag) => {
+                text.push_str(repository.as_str());
+                text.push(':');
+                text.push_str(tag.as_str());
+            }
+            Parts::Root(repository, digest) => {
+                text.push_str(repository.as_str());
+                text.push('@');
+                // Writing to a string does not fail.
+                let _ = write!(text, "{digest}");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for NameEntry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name())
+    }
 }
 
 /// What setting a name changed.
@@ -146,7 +211,7 @@ impl Names {
 
     /// Names after `after`, or all: those of images by repository, tags before
     /// roots, then files. The digest of a root is that of its object.
-    pub(super) fn after(&self, after: Option<&Name>) -> impl Iterator<Item = (Name, NameRecord)> {
+    pub(super) fn after(&self, after: Option<&Name>) -> impl Iterator<Item = NameEntry<'_>> {
         let (repository, path) = match after {
             None => (Some(""), ""),
             Some(Name::Tag(repository, _) | Name::Root(repository, _)) => {
@@ -171,19 +236,21 @@ impl Names {
             };
             let tags = tags.into_iter();
             let tags = tags.flat_map(|from| names.tags.range::<Tag, _>((from, Bound::Unbounded)));
-            let tags =
-                tags.map(|(tag, id)| (Name::Tag(names.repository.clone(), tag.clone()), *id));
+            let tags = tags.map(|(tag, id)| (Parts::Tag(&names.repository, tag), *id));
             let roots = names.roots.range::<Digest, _>((roots, Bound::Unbounded));
-            tags.chain(
-                roots.map(|(digest, id)| (Name::Root(names.repository.clone(), *digest), *id)),
-            )
+            let roots = roots.map(|(digest, id)| (Parts::Root(&names.repository, digest), *id));
+            tags.chain(roots)
         });
         let files = self
             .files
             .range::<str, _>((Bound::Excluded(path), Bound::Unbounded));
         images
-            .chain(files.map(|(path, id)| (Name::File(path.clone()), *id)))
-            .filter_map(|(name, id)| Some((name, self.record(id)?)))
+            .chain(files.map(|(path, id)| (Parts::File(path), *id)))
+            .map(|(parts, id)| NameEntry {
+                names: self,
+                id,
+                parts,
+            })
     }
 
     /// Files in the folder `folder` and below it, sorted.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use roaring::RoaringBitmap;
 
 use super::Catalog;
-use super::names::NameRecord;
+use super::names::{NameEntry, NameRecord};
 use super::objects::ObjectRef;
 use super::pending::PendingRecord;
 use crate::digest::Digest;
@@ -222,7 +222,7 @@ impl Catalog {
     /// All names in force after `after`, or from the first: those of images by
     /// repository, tags before roots, then files by path. `after` need not be in
     /// force.
-    pub fn names_after(&self, after: Option<&Name>) -> impl Iterator<Item = (Name, NameRecord)> {
+    pub fn names_after(&self, after: Option<&Name>) -> impl Iterator<Item = NameEntry<'_>> {
         self.names.after(after)
     }
 
