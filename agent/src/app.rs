@@ -180,6 +180,7 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
         metrics: metrics.clone(),
     };
     let follow = Arc::new(follow);
+    let log = follower.reader();
     tasks.spawn("follow", OnError::Fail, {
         let shutdown = shutdown.clone();
         async move {
@@ -195,6 +196,7 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
     let session = Session {
         channel: grpc_channel(config.coordinator.url())?,
         start: config.session_start(),
+        log,
         report: reports,
         incidents,
         endpoints,

@@ -93,6 +93,7 @@ impl Config {
     pub(crate) fn session_start(&self) -> v1::SessionStart {
         let mirror = &self.mirror;
         v1::SessionStart {
+            checkpoint: bytes::Bytes::new(),
             mirror: mirror.name.clone(),
             public_url: mirror.public_url.as_str().to_owned(),
             kind: v1::StoreKind::Files.into(),

@@ -7,6 +7,7 @@
 use std::{path::Path, path::PathBuf, sync::Arc, time::Duration};
 
 use landfall_catalog::{Digest, Readiness};
+use landfall_log::LogReader;
 use landfall_proto::{
     model::{digest_to_wire, readiness_to_wire},
     status::chain,
@@ -85,6 +86,7 @@ enum SessionEnd {
 pub(crate) struct Session {
     pub(crate) channel: Channel,
     pub(crate) start: v1::SessionStart,
+    pub(crate) log: watch::Receiver<Option<LogReader>>,
     pub(crate) report: watch::Receiver<Option<Report>>,
     pub(crate) incidents: mpsc::Receiver<Incident>,
     pub(crate) endpoints: watch::Sender<Option<Endpoints>>,
@@ -128,7 +130,11 @@ impl Session {
 
     async fn talk(&mut self) -> Result<std::convert::Infallible, SessionEnd> {
         let (outgoing, messages) = mpsc::channel(OUTGOING);
-        send(&outgoing, agent_message::Kind::Start(self.start.clone())).await?;
+        let start = v1::SessionStart {
+            checkpoint: held_note(&self.log).into(),
+            ..self.start.clone()
+        };
+        send(&outgoing, agent_message::Kind::Start(start)).await?;
         let mut incoming = FleetClient::new(self.channel.clone())
             .session(ReceiverStream::new(messages))
             .await?
@@ -219,6 +225,12 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// The signed note of the newest checkpoint that is held; empty if there is none.
+fn held_note(log: &watch::Receiver<Option<LogReader>>) -> Vec<u8> {
+    let checkpoint = log.borrow().as_ref().and_then(LogReader::checkpoint);
+    checkpoint.map_or_else(Vec::new, |checkpoint| checkpoint.note().to_vec())
 }
 
 async fn send(

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 
 use crate::audit::{AuditError, Audits, LastAudit, Parts as AuditParts};
 use crate::config::Config;
-use crate::fleet::{Fleet, FleetError, OwnLog};
+use crate::fleet::{Fleet, FleetError};
 use crate::grpc::{self, Shared, Urls};
 use crate::history::History;
 use crate::keys::{self, KeyError};
@@ -212,13 +212,15 @@ async fn start(
     let objects = catalog.read(landfall_catalog::Catalog::object_count);
     let fleet = Fleet::load(
         state.clone(),
-        OwnLog::new(&config.name, opened.publisher.reader()),
+        opened.signature.own().clone(),
         Arc::clone(&clock),
         &config,
         rand::random(),
         objects,
     )
     .await?;
+    let signature = opened.signature;
+    signature.expect(fleet.reporting(), limits.muster);
     let store = open_store(&config).await?;
     let rules = Arc::new(config.production);
     let staging = Staging::new(config.staging, Arc::clone(&rules));
@@ -226,15 +228,16 @@ async fn start(
     let metrics = Metrics::new()?;
     let last_audit = LastAudit::default();
     let exposed = Exposed::default();
-    let statuses = Statuses::new(
-        &urls.name,
-        verifier_keys,
-        catalog.clone(),
-        fleet.clone(),
-        Arc::clone(&clock),
-        last_audit.clone(),
-        exposed.clone(),
-    );
+    let statuses = Statuses {
+        name: urls.name.as_str().into(),
+        verifier_keys: Arc::new(verifier_keys),
+        catalog: catalog.clone(),
+        fleet: fleet.clone(),
+        clock: Arc::clone(&clock),
+        last_audit: last_audit.clone(),
+        exposed: exposed.clone(),
+        signature: signature.clone(),
+    };
     let tokens = Tokens::load(state.clone(), Arc::clone(&clock)).await?;
     let follower = Follower::new(state.clone(), catalog.clone(), store.clone());
     let operations = Operations::new(
@@ -305,6 +308,7 @@ async fn start(
     };
     let ready = Ready::new();
     let serving = ready.condition("operations");
+    signature.tell(ready.condition("signature"));
     let router = web::router(Web {
         statuses: statuses.clone(),
         operations: operations.clone(),
@@ -332,6 +336,7 @@ async fn start(
         history: History::new(history_state),
         catalog,
         publisher: opened.publisher,
+        signature,
         fleet: fleet.clone(),
         operations,
         planner,

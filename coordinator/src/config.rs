@@ -184,6 +184,10 @@ pub struct Limits {
     /// How long a stop may take.
     #[serde(skip)]
     pub stop_within: Duration,
+    /// How long the first commit waits for the mirrors that reported before the
+    /// start: they may hold a newer log.
+    #[serde(skip)]
+    pub muster: Duration,
 }
 
 impl Default for Limits {
@@ -215,6 +219,7 @@ impl Default for Limits {
             watchdog: Duration::from_secs(45),
             report_delay: Duration::from_secs(1),
             stop_within: Duration::from_secs(9),
+            muster: Duration::from_secs(10),
         }
     }
 }

@@ -202,6 +202,16 @@ impl Fleet {
         })
     }
 
+    /// The mirrors that have reported and were not removed.
+    pub(crate) fn reporting(&self) -> BTreeSet<String> {
+        let held = self.held();
+        let mirrors = held.lives.keys();
+        mirrors
+            .filter(|mirror| held.board.report_of(mirror).is_some())
+            .cloned()
+            .collect()
+    }
+
     /// What changed since `cursor`, as one consistent state.
     pub(crate) fn changes(&self, cursor: Option<Cursor>) -> Changes {
         self.held().board.changes(cursor)

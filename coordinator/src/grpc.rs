@@ -44,6 +44,7 @@ use tonic::{Request, Status};
 use following::Feeds;
 
 use crate::audit::Audits;
+use crate::behind::Signature;
 use crate::catalog::SharedCatalog;
 use crate::config::Limits;
 use crate::fleet::Fleet;
@@ -91,6 +92,7 @@ pub(crate) enum GrpcError {
 pub(crate) struct Shared {
     pub(crate) catalog: SharedCatalog,
     pub(crate) publisher: Publisher,
+    pub(crate) signature: Signature,
     pub(crate) fleet: Fleet,
     pub(crate) operations: Operations,
     pub(crate) history: History,

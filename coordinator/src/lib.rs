@@ -32,6 +32,7 @@
 
 mod app;
 mod audit;
+mod behind;
 mod catalog;
 pub mod config;
 mod fleet;

@@ -27,7 +27,9 @@ use landfall_runtime::clock::Clock;
 use rusqlite::Transaction;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::behind::{Ahead, Signature};
 use crate::catalog::SharedCatalog;
+use crate::fleet::OwnLog;
 use crate::promote::compose::Composed;
 use crate::promote::hold::Holding;
 use crate::state::log::{self as rows, Head};
@@ -107,6 +109,9 @@ pub enum PublishError {
         /// Revisions in the database.
         known: u64,
     },
+    /// Somebody holds more of the log, under its own signature.
+    #[error("nothing can be committed: {0}")]
+    Behind(Ahead),
     /// The program is stopping.
     #[error("the committer has stopped")]
     Stopped,
@@ -117,6 +122,7 @@ impl Classify for PublishError {
         match self {
             Self::State(error) => error.fault(),
             Self::Stopped => Fault::Unavailable,
+            Self::Behind(_) => Fault::Conflict,
             Self::Log(_)
             | Self::Sign(_)
             | Self::Entry(_)
@@ -134,7 +140,10 @@ impl PublishError {
     /// Whether memory, database and log may differ after it. What fails before
     /// anything was changed fails its operation alone.
     const fn is_fatal(&self) -> bool {
-        !matches!(self, Self::Fold(_) | Self::Entry(_) | Self::Sign(_))
+        !matches!(
+            self,
+            Self::Fold(_) | Self::Entry(_) | Self::Sign(_) | Self::Behind(_)
+        )
     }
 }
 
@@ -247,9 +256,18 @@ struct Request {
 #[derive(Clone)]
 pub(crate) struct Ledger {
     requests: mpsc::Sender<Request>,
+    signature: Signature,
 }
 
 impl Ledger {
+    /// Nothing, unless it is known that nothing can be committed.
+    pub(crate) fn check(&self) -> Result<(), PublishError> {
+        match self.signature.ahead() {
+            Some(ahead) => Err(PublishError::Behind(ahead)),
+            None => Ok(()),
+        }
+    }
+
     /// Commits what can be committed of `draft`, as one revision; its operation
     /// ends, or waits. Gives the revision, or 0 if nothing changed.
     pub(crate) async fn commit(&self, draft: Draft) -> Result<u64, PublishError> {
@@ -271,6 +289,7 @@ pub(crate) struct Committer {
     clock: Arc<dyn Clock>,
     head: Head,
     frontier: Frontier,
+    signature: Signature,
     requests: mpsc::Receiver<Request>,
 }
 
@@ -278,6 +297,7 @@ pub(crate) struct Committer {
 pub(crate) struct Opened {
     pub(crate) committer: Committer,
     pub(crate) ledger: Ledger,
+    pub(crate) signature: Signature,
     pub(crate) publisher: Publisher,
     pub(crate) catalog: SharedCatalog,
 }
@@ -344,6 +364,8 @@ pub(crate) async fn open(
     }
     let catalog = SharedCatalog::new(catalog, checkpoint, ends);
     let (sender, requests) = mpsc::channel(WAITING_DRAFTS);
+    let own = OwnLog::new(signer.origin(), publisher.reader());
+    let signature = Signature::new(signer.keys().clone(), own);
     Ok(Opened {
         committer: Committer {
             state,
@@ -353,9 +375,14 @@ pub(crate) async fn open(
             catalog: catalog.clone(),
             clock,
             head,
+            signature: signature.clone(),
             requests,
         },
-        ledger: Ledger { requests: sender },
+        ledger: Ledger {
+            requests: sender,
+            signature: signature.clone(),
+        },
+        signature,
         publisher,
         catalog,
     })
@@ -482,6 +509,9 @@ impl Committer {
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
                 _ = due.tick() => {
+                    if self.signature.ahead().is_some() {
+                        continue;
+                    }
                     // The old checkpoint stands; readers see it age, and so do people.
                     if let Err(error) = self.refresh().await {
                         tracing::error!(error = %chain(&error), "the checkpoint could not be signed anew");
@@ -489,7 +519,14 @@ impl Committer {
                 }
                 request = self.requests.recv() => match request {
                     Some(Request { draft, reply }) => {
-                        let result = self.commit(draft).await;
+                        let heard = shutdown.unless_requested(self.signature.everybody_heard());
+                        if heard.await.is_none() {
+                            return Ok(());
+                        }
+                        let result = match self.signature.ahead() {
+                            Some(ahead) => Err(PublishError::Behind(ahead)),
+                            None => self.commit(draft).await,
+                        };
                         let fatal = result.as_ref().err().filter(|error| error.is_fatal());
                         let fatal = fatal.map(|error| chain(error));
                         // Nobody waits any more: the operation ended all the same.

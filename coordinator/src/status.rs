@@ -8,6 +8,7 @@ use std::sync::Arc;
 use landfall_runtime::clock::Clock;
 
 use crate::audit::LastAudit;
+use crate::behind::Signature;
 use crate::catalog::{Published, SharedCatalog};
 use crate::fleet::{Fleet, FleetStatus, MirrorStatus};
 use crate::state::audits::Audit;
@@ -19,13 +20,14 @@ use crate::withdraw::Exposed;
 /// Tells how everything is; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Statuses {
-    name: Arc<str>,
-    verifier_keys: Arc<Vec<String>>,
-    catalog: SharedCatalog,
-    fleet: Fleet,
-    clock: Arc<dyn Clock>,
-    last_audit: LastAudit,
-    exposed: Exposed,
+    pub(crate) name: Arc<str>,
+    pub(crate) verifier_keys: Arc<Vec<String>>,
+    pub(crate) catalog: SharedCatalog,
+    pub(crate) fleet: Fleet,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) last_audit: LastAudit,
+    pub(crate) exposed: Exposed,
+    pub(crate) signature: Signature,
 }
 
 /// How everything is.
@@ -52,6 +54,8 @@ pub(crate) struct Status {
     pub(crate) withdrawals: Vec<Withdrawal>,
     /// The last audit of the origin that came to its end.
     pub(crate) origin_audit: Option<Audit>,
+    /// Why nothing is committed: readers hold more of the log.
+    pub(crate) behind: Option<String>,
     published: Published,
 }
 
@@ -63,26 +67,6 @@ impl Status {
 }
 
 impl Statuses {
-    pub(crate) fn new(
-        name: &str,
-        verifier_keys: Vec<String>,
-        catalog: SharedCatalog,
-        fleet: Fleet,
-        clock: Arc<dyn Clock>,
-        last_audit: LastAudit,
-        exposed: Exposed,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            verifier_keys: Arc::new(verifier_keys),
-            catalog,
-            fleet,
-            clock,
-            last_audit,
-            exposed,
-        }
-    }
-
     /// The log's verifier keys, `name+hash+base64` each.
     pub(crate) fn verifier_keys(&self) -> &[String] {
         &self.verifier_keys
@@ -135,6 +119,7 @@ impl Statuses {
             stale: checkpoint.stale(self.clock.unix_seconds()),
             withdrawals: Vec::new(),
             origin_audit: self.last_audit.get(),
+            behind: self.signature.ahead().map(|ahead| ahead.to_string()),
             fleet,
             published,
         }

@@ -1,5 +1,6 @@
 //! The whole coordinator, in process, on ports of its own.
 
+mod behind;
 mod channels;
 mod escape;
 mod fleet;

@@ -218,6 +218,7 @@ impl Withdrawals {
                 troubles: Troubles::new(),
             });
         }
+        self.ledger.check()?;
         // In a task of its own: a caller that goes away does not leave it half done.
         let (reply, done) = oneshot::channel();
         let this = self.clone();

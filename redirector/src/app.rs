@@ -154,6 +154,7 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
         channel,
         name: config.name.clone(),
         view: Arc::clone(&view),
+        log: follower.reader(),
         shutdown: shutdown.clone(),
     };
     let front = Arc::new(Front {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use landfall_log::LogReader;
 use landfall_proto::model::{WireError, health_to_wire};
 use landfall_proto::status::chain;
 use landfall_proto::v1;
@@ -53,6 +54,8 @@ pub struct Routing {
     pub name: String,
     /// What is brought up to date.
     pub view: Arc<View>,
+    /// The log that is held here, once it is open.
+    pub log: watch::Receiver<Option<LogReader>>,
     /// Ends all of them.
     pub shutdown: Shutdown,
 }
@@ -94,7 +97,10 @@ impl Routing {
         states: &watch::Sender<Arc<Fleet>>,
         backoff: &mut Backoff,
     ) -> WatchEnd {
+        let checkpoint = self.log.borrow().as_ref().and_then(LogReader::checkpoint);
+        let checkpoint = checkpoint.map_or_else(Vec::new, |it| it.note().to_vec());
         let request = v1::RoutingWatchRequest {
+            checkpoint: checkpoint.into(),
             cursor,
             redirector: self.name.clone(),
         };

@@ -272,11 +272,14 @@ fn a_fork_signed_with_the_right_keys_is_refused_by_name() {
     });
 
     cluster.coordinator.terminate();
+    // Who could tell it is away.
+    cluster.redirector.kill_9();
     copy_tree(&backup, &data);
     cluster.coordinator = cluster.again("coordinator", "coordinator");
     // Two more: the fork is longer, not just different.
     promote_file(&mut cluster, "three");
     promote_file(&mut cluster, "four");
+    cluster.redirector = cluster.again("redirector", "redirector");
     let log = format!("http://{}/.landfall", cluster.coordinator_http);
     for (who, output) in [
         ("landfall", ours(&log, &keys, Some(&held))),
@@ -309,4 +312,10 @@ fn a_fork_signed_with_the_right_keys_is_refused_by_name() {
         unknown.is_err() || !unknown.as_ref().unwrap()["digest"].is_string(),
         "{unknown:?}"
     );
+    // It has shown what it holds: no third story is told.
+    cluster.stage_file("five", b"five");
+    let mut promote = cluster.command(&["promote", "--confirm"]);
+    let refused = finish(promote.arg(&cluster.manifests.dir));
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(text(&refused).contains("old copy"), "{}", text(&refused));
 }

@@ -26,6 +26,8 @@ pub(crate) struct Status {
     withdrawals: Vec<Withdrawal>,
     /// Null: the origin was never audited.
     origin_audit: Option<OriginAudit>,
+    /// Why nothing is committed; null while nothing is in the way.
+    behind: Option<String>,
 }
 
 /// The last audit of the origin that came to its end.
@@ -72,7 +74,7 @@ pub(crate) async fn run(args: StatusArgs) -> Result<Verdict, Failure> {
     } else {
         output::line(status.text())?;
     }
-    Ok(if status.stale {
+    Ok(if status.stale || status.behind.is_some() {
         Verdict::Incomplete
     } else {
         Verdict::Done
@@ -158,6 +160,7 @@ impl From<v1::ListMirrorsResponse> for Status {
             stale: response.stale,
             mirrors: response.mirrors.into_iter().map(From::from).collect(),
             withdrawals: response.withdrawals.into_iter().map(From::from).collect(),
+            behind: Some(response.behind).filter(|why| !why.is_empty()),
             origin_audit: response.origin_audit.map(|audit| OriginAudit {
                 time: audit.time,
                 checked: audit.checked,
@@ -248,8 +251,11 @@ impl Status {
     }
 
     fn text(&self) -> String {
+        let behind = self.behind.as_ref().map_or_else(String::new, |why| {
+            format!("NOTHING IS COMMITTED: {}\n", output::plain(why))
+        });
         let mut text = format!(
-            "{}  revision {}  {} objects  {} names{}  log of {} entries\ncheckpoint of {}{}\n{}\n\n",
+            "{behind}{}  revision {}  {} objects  {} names{}  log of {} entries\ncheckpoint of {}{}\n{}\n\n",
             self.name,
             self.revision,
             self.objects,

@@ -39,11 +39,17 @@ impl fleet_server::Fleet for Service {
                 .map_err(|_| Status::deadline_exceeded("the session did not start"))?
         };
         let first = self.shared.unless_stopping(first).await?;
-        let Some(agent_message::Kind::Start(start)) = first.and_then(|message| message.kind) else {
+        let Some(agent_message::Kind::Start(mut start)) = first.and_then(|message| message.kind)
+        else {
             return Err(Status::invalid_argument("a session begins with its start"));
         };
         let version = start.version.chars().take(MAX_VERSION_CHARS).collect();
+        let checkpoint = std::mem::take(&mut start.checkpoint);
         let declared = mirror_from_start(start).map_err(|error| to_status(&error))?;
+        self.shared
+            .signature
+            .hear(&declared.name, &checkpoint)
+            .await;
         let (session, state) = self
             .shared
             .fleet

@@ -57,6 +57,7 @@ impl mirrors_server::Mirrors for Service {
                 .map(|it| of_page(withdrawal(it), &names))
                 .collect(),
             next,
+            behind: status.behind.clone().unwrap_or_default(),
             origin_audit: status.origin_audit.as_ref().map(|audit| v1::OriginAudit {
                 time: audit.finished,
                 checked: audit.tally.objects,

@@ -10,7 +10,7 @@ use landfall_route::Health;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use super::Shared;
+use super::{Shared, cut};
 use crate::fleet::{Changes, Cursor};
 use crate::principal::Action;
 
@@ -37,7 +37,13 @@ impl routing_server::Routing for Service {
             epoch: cursor.epoch,
             revision: cursor.revision,
         });
-        tracing::info!(redirector = %request.redirector.escape_default(), ?cursor, "routing is watched");
+        let redirector = request.redirector.escape_default().to_string();
+        let redirector = cut(redirector, MAX_NAME_BYTES);
+        tracing::info!(redirector, ?cursor, "routing is watched");
+        self.shared
+            .signature
+            .hear(&format!("the redirector {redirector}"), &request.checkpoint)
+            .await;
         let watching = Watching {
             revisions: self.shared.fleet.watch(),
             shared: self.shared.clone(),

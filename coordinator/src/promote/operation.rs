@@ -208,6 +208,7 @@ impl Operations {
 
     /// Starts an operation that carries out a remembered plan; gives its id.
     pub(crate) async fn start(&self, confirmed: Confirmed) -> Result<String, OperationError> {
+        self.inner.ledger.check()?;
         if confirmed.gate.is_some() && !self.inner.has_active_mirrors() {
             return Err(OperationError::NoMirrors);
         }
@@ -513,12 +514,17 @@ impl Inner {
     ) {
         let mut pauses = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         while let Err(error) = self.abandon(operation, why.to_owned()).await {
-            let trouble = chain(&error);
-            tracing::error!(
-                error = trouble,
-                "a failed operation cannot be ended; trying again"
-            );
-            feed.send_modify(|progress| progress.trouble = Some(trouble));
+            let trouble = Some(chain(&error));
+            // Told once: it may last.
+            feed.send_if_modified(|progress| {
+                let is_news = progress.trouble != trouble;
+                if is_news {
+                    let error = trouble.as_deref();
+                    tracing::error!(error, "a failed operation cannot be ended; trying again");
+                    progress.trouble.clone_from(&trouble);
+                }
+                is_news
+            });
             tokio::time::sleep(pauses.next_delay()).await;
         }
     }

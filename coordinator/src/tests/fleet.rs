@@ -22,6 +22,15 @@ pub(super) struct Agent {
 
 impl Agent {
     pub(super) async fn join(coordinator: &Running, name: &str) -> (Self, v1::SessionAccepted) {
+        Self::holding(coordinator, name, b"").await
+    }
+
+    /// Joins and says which checkpoint it holds.
+    pub(super) async fn holding(
+        coordinator: &Running,
+        name: &str,
+        note: &[u8],
+    ) -> (Self, v1::SessionAccepted) {
         let (messages, upload) = mpsc::channel(8);
         let start = agent_message::Kind::Start(v1::SessionStart {
             mirror: name.into(),
@@ -33,6 +42,7 @@ impl Agent {
             }),
             version: "0.1.0".into(),
             registry_prefix: String::new(),
+            checkpoint: note.to_vec().into(),
         });
         messages.send(message(start)).await.unwrap();
         let answers = FleetClient::new(coordinator.channel.clone())
@@ -60,6 +70,12 @@ impl Agent {
             coordinator_message::Kind::Ack(ack) => ack.routing_revision,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Reports that it holds the first object of this log.
+    pub(super) async fn report_first(&mut self, coordinator: &Running) {
+        let log = head(coordinator).await;
+        self.report(&holding(1, log), 1).await;
     }
 
     /// Sends a report that ends the session.
@@ -129,6 +145,7 @@ async fn watch_from(
 ) -> Streaming<v1::RoutingWatchResponse> {
     RoutingClient::new(coordinator.channel.clone())
         .watch(v1::RoutingWatchRequest {
+            checkpoint: bytes::Bytes::new(),
             cursor,
             redirector: "test".into(),
         })

@@ -72,6 +72,8 @@ path_prefix = "binaries/"
             limits: Limits {
                 report_delay: Duration::from_millis(20),
                 bookmark: Duration::from_secs(1),
+                // Mirrors of tests come back when the tests say so.
+                muster: Duration::ZERO,
                 ..Limits::default()
             },
         }

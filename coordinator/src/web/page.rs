@@ -30,6 +30,7 @@ struct Page {
     size: String,
     checkpoint: String,
     stale: bool,
+    behind: Option<String>,
     audit: String,
     has_drift: bool,
     mirrors: Vec<MirrorRow>,
@@ -107,6 +108,7 @@ fn page(status: &Status, operations: Vec<Operation>, now: u64) -> Page {
         size: size_text(status.bytes),
         checkpoint: ago(now, status.checkpoint_time),
         stale: status.stale,
+        behind: status.behind.clone(),
         audit: status.origin_audit.as_ref().map_or_else(
             || "never".to_owned(),
             |audit| {
@@ -283,6 +285,7 @@ mod tests {
             size: "5 B".into(),
             checkpoint: "1 s ago".into(),
             stale: true,
+            behind: None,
             audit: "never".into(),
             has_drift: false,
             mirrors: Vec::new(),

@@ -28,6 +28,8 @@ struct StatusJson {
     withdrawals: Vec<WithdrawalJson>,
     /// Null: the origin was never audited.
     origin_audit: Option<AuditJson>,
+    /// Why nothing is committed; null while nothing is in the way.
+    behind: Option<String>,
 }
 
 /// The last audit of the origin.
@@ -101,6 +103,7 @@ impl From<&Status> for StatusJson {
                 .map(|mirror| mirror_json(mirror, status.names_revision(mirror)))
                 .collect(),
             withdrawals: status.withdrawals.iter().map(withdrawal_json).collect(),
+            behind: status.behind.clone(),
             origin_audit: status.origin_audit.as_ref().map(|audit| AuditJson {
                 time: audit.finished,
                 checked: audit.tally.objects,
