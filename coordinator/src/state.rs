@@ -19,6 +19,7 @@ pub(crate) mod plans;
 pub(crate) mod projects;
 pub(crate) mod quarantine;
 mod schema;
+pub(crate) mod sparse;
 pub(crate) mod tokens;
 
 use std::path::{Path, PathBuf};

@@ -20,12 +20,12 @@ use super::brake;
 use super::hold;
 use super::operation::half_differs;
 use super::orders::{LeftOut, Mandate, Orders, half_of};
-use super::resolve::{Resolution, Resolver, ToResolve};
+use super::resolve::{Gaps, Resolution, Resolver, ToResolve};
 use super::revert::meaning;
 use crate::catalog::SharedCatalog;
 use crate::state::held::{self, All};
 use crate::state::projects::{self, Half, HalfKind, Standing};
-use crate::state::{State, StateError, gates, plans};
+use crate::state::{State, StateError, gates, plans, sparse};
 
 /// Largest plan that is remembered, in bytes as stored: some millions of objects.
 const MAX_BODY_BYTES: usize = 512 << 20;
@@ -217,10 +217,13 @@ impl Planner {
             }
             Mandate::Confirmed | Mandate::Revert => plan.digest(),
         };
+        let is_there = plan.unchanged.clone();
+        let known_sparse = self.state.read("read sparse indexes", sparse::all).await?;
         let is_again = |asked: &Asked| recheck && asked.kind == Kind::Images;
         let (again, unchanged): (Vec<_>, Vec<_>) = plan.unchanged.into_iter().partition(is_again);
-        let is_there = unchanged.iter().chain(&again).cloned();
-        let is_there: Vec<_> = is_there.collect();
+        let is_sparse =
+            |asked: &Asked| asked.kind == Kind::Images && known_sparse.contains(&asked.digest);
+        let (gappy, unchanged): (Vec<_>, Vec<_>) = unchanged.into_iter().partition(is_sparse);
         let (projects, entries) = (plan.projects, plan.entries + refused.len());
         let wanted = ToResolve {
             plan: plan_digest,
@@ -228,6 +231,7 @@ impl Planner {
             refused: plan.refused.into_iter().chain(refused).collect(),
             removed: plan.removed,
             again,
+            sparse: gappy,
             allow_sparse,
             bounds: Arc::new(bounds),
         };
@@ -237,6 +241,7 @@ impl Planner {
             let _ = pace.try_send(Event::Progress { done, total });
         };
         let mut resolution = self.resolver.resolve(wanted, progress).await?;
+        self.note_gaps(&resolution.gaps, &known_sparse).await?;
         if !allow_mass_change {
             brake::stop_mass_loss(&mut resolution, &is_there);
         }
@@ -250,6 +255,22 @@ impl Planner {
             left_out,
         };
         self.conclude(mandate, resolution, told, (halves, events, slot))
+            .await
+    }
+
+    /// Remembers which indexes to look at again without being asked.
+    async fn note_gaps(&self, gaps: &Gaps, known: &BTreeSet<Digest>) -> Result<(), StateError> {
+        let news: BTreeSet<Digest> = gaps.sparse.difference(known).copied().collect();
+        let whole = gaps.whole.difference(&gaps.sparse).copied();
+        let whole: BTreeSet<Digest> = whole.filter(|digest| known.contains(digest)).collect();
+        if news.is_empty() && whole.is_empty() {
+            return Ok(());
+        }
+        self.state
+            .write("note sparse indexes", move |tx| {
+                sparse::put(tx, &news)?;
+                sparse::remove(tx, &whole)
+            })
             .await
     }
 

@@ -61,6 +61,16 @@ pub(crate) struct Resolution {
     /// Names that were looked at again, and there is nothing new about them.
     pub(crate) unchanged: u64,
     pub(crate) findings: Vec<Finding>,
+    pub(crate) gaps: Gaps,
+}
+
+/// Which indexes staging has with gaps, and which without.
+#[derive(Debug, Default)]
+pub(crate) struct Gaps {
+    /// It lacks children, and that is no reason not to promote them.
+    pub(crate) sparse: BTreeSet<Digest>,
+    /// They were looked at again, and are recorded with all their children.
+    pub(crate) whole: BTreeSet<Digest>,
 }
 
 /// What is to be resolved.
@@ -73,6 +83,9 @@ pub(crate) struct ToResolve {
     pub(crate) removed: Vec<Name>,
     /// What names mean already, and is to be looked at nevertheless.
     pub(crate) again: Vec<Asked>,
+    /// What names mean already, of which staging lacked children: it is looked
+    /// whether they have come, and nothing is thought of it if they have not.
+    pub(crate) sparse: Vec<Asked>,
     /// An index may lack children in staging.
     pub(crate) allow_sparse: bool,
     /// Whose names are whose.
@@ -82,7 +95,7 @@ pub(crate) struct ToResolve {
 impl ToResolve {
     /// Everything for which staging is read.
     fn roots(&self) -> impl Iterator<Item = &Asked> {
-        self.set.iter().chain(&self.again)
+        self.set.iter().chain(&self.again).chain(&self.sparse)
     }
 }
 

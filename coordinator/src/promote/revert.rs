@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::bounds::{Bounds, Scope};
 use super::orders::Mandate;
 use super::plan::{Event, PlanError, Planner, Told};
-use super::resolve::Resolution;
+use super::resolve::{Gaps, Resolution};
 use crate::state::{StateError, projects};
 
 /// Log entries that are read at once.
@@ -131,6 +131,7 @@ impl Planner {
             unread: BTreeSet::new(),
             unchanged: 0,
             findings: Vec::new(),
+            gaps: Gaps::default(),
         };
         let told = Told {
             entries,

@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::StateError;
 
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     FIRST,
     TOKENS,
     GATES,
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; 9] = [
     HISTORY,
     AUDIT_PLACES,
     HELD,
+    SPARSE,
 ];
 
 const FIRST: &str = "
@@ -295,6 +296,13 @@ CREATE TABLE held (
     who      TEXT    NOT NULL,
     why      TEXT    NOT NULL,
     PRIMARY KEY (name, digest)
+) STRICT, WITHOUT ROWID;
+";
+
+const SPARSE: &str = "
+-- Indexes that were to be promoted without children that staging lacked.
+CREATE TABLE sparse_index (
+    digest BLOB PRIMARY KEY CHECK (length(digest) = 32)
 ) STRICT, WITHOUT ROWID;
 ";
 

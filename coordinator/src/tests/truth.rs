@@ -87,16 +87,26 @@ async fn a_platform_that_is_missing_is_lost_unless_it_is_meant_and_comes_when_it
     let planned = coordinator.plan(&tree, options(true, true)).await;
     assert_eq!((planned.summary().set, planned.summary().unchanged), (0, 1));
 
+    // Who does not ask is told nothing.
+    let is_as_it_was = async |coordinator: &Running| {
+        let planned = coordinator.plan(&tree, options(false, false)).await;
+        let (summary, findings) = (planned.summary(), &planned.findings);
+        assert_eq!((summary.set, summary.unchanged, summary.lost), (0, 1, 0));
+        assert!(!findings.iter().any(sparse), "{findings:?}");
+    };
+    is_as_it_was(&coordinator).await;
+
     // It comes, and a signature with it.
     let late = registry.image(&[b"arm64"]);
     assert_eq!(digest_of(&late), missing);
     registry.name("kops/app", None, &late);
     let signature = registry.referrer(&index, "application/spdx+json", b"bill");
     registry.name("kops/app", None, &signature);
+    for recheck in [true, false] {
+        let planned = coordinator.plan(&tree, options(false, recheck)).await;
+        assert_eq!((planned.summary().set, planned.summary().lost), (2, 0));
+    }
     let planned = coordinator.plan(&tree, options(false, false)).await;
-    assert_eq!((planned.summary().set, planned.summary().unchanged), (0, 1));
-    let planned = coordinator.plan(&tree, options(false, true)).await;
-    assert_eq!((planned.summary().set, planned.summary().lost), (2, 0));
     let ended = coordinator.promote(&planned).await;
     assert_eq!((ended.done.revision, ended.done.copied), (2, 2));
     let layer = Digest::of(b"arm64");
@@ -110,8 +120,32 @@ async fn a_platform_that_is_missing_is_lost_unless_it_is_meant_and_comes_when_it
     }
     let planned = coordinator.plan(&tree, options(false, true)).await;
     assert_eq!((planned.summary().set, planned.summary().unchanged), (0, 1));
+    is_as_it_was(&coordinator).await;
     coordinator.stop().await;
     registry.stop().await;
+    elsewhere.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn staging_that_cannot_be_asked_for_a_missing_platform_changes_nothing() {
+    let folders = Folders::new();
+    let tree = folders.path("tree");
+    let registry = TestRegistry::start().await;
+    let elsewhere = TestRegistry::start().await;
+    let arm64 = elsewhere.image(&[b"arm64"]);
+    let index = registry.sparse(&[&registry.image(&[b"amd64"])], &[arm64]);
+    registry.name("kops/app", Some("v1"), &index);
+    image_manifests(&tree, &[(&digest_of(&index), "v1")]);
+    let rules = vec![rule("staging.example.org", registry.url.clone())];
+    let coordinator = Running::start(folders.config(rules)).await;
+    let planned = coordinator.plan(&tree, options(true, false)).await;
+    assert_eq!(coordinator.promote(&planned).await.done.revision, 1);
+    registry.stop().await;
+    let planned = coordinator.plan(&tree, options(false, false)).await;
+    let summary = planned.summary();
+    assert_eq!((summary.set, summary.unchanged), (0, 1), "{planned:?}");
+    assert_eq!((summary.failed, summary.refused), (0, 0), "{planned:?}");
+    coordinator.stop().await;
     elsewhere.stop().await;
 }
 

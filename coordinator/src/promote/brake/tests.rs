@@ -1,4 +1,5 @@
 use super::*;
+use crate::promote::resolve::Gaps;
 use crate::state::projects::Half;
 use landfall_catalog::{Commit, Entry, MediaType, Object, Revision};
 use landfall_promotion::{Evidence, Kind, Position, ResolvedEntry, ResolvedPlan, SourceRef};
@@ -121,6 +122,7 @@ fn much_that_is_lost_stops_the_rest_of_its_project_and_a_little_never_does() {
             unchanged: 0,
             unread: BTreeSet::new(),
             findings: Vec::new(),
+            gaps: Gaps::default(),
         };
         stop_mass_loss(&mut resolution, &[]);
         let to_copy = resolution

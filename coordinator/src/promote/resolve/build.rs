@@ -8,7 +8,7 @@ use landfall_promotion::{
 };
 
 use super::super::facts::added;
-use super::{Found, Key, Lacking, Resolution, ToResolve, Whole, key};
+use super::{Found, Gaps, Key, Lacking, Resolution, ToResolve, Whole, key};
 
 /// Digests that one message names.
 const FEW: usize = 3;
@@ -21,6 +21,7 @@ pub(super) struct Build {
     removed: Vec<Removal>,
     /// Names that were looked at again, and nothing is new.
     same: HashSet<Name>,
+    gaps: Gaps,
 }
 
 pub(super) fn build(wanted: &ToResolve, found: &HashMap<Key, Found>, catalog: &Catalog) -> Build {
@@ -30,11 +31,45 @@ pub(super) fn build(wanted: &ToResolve, found: &HashMap<Key, Found>, catalog: &C
         findings: Vec::new(),
         removed: Vec::new(),
         same: HashSet::new(),
+        gaps: Gaps::default(),
     };
     let mut names: HashSet<Name> = wanted.roots().map(|asked| asked.name.clone()).collect();
+    // By name: who asks for the same index by another has to say that it is meant.
+    let mut expected = HashSet::new();
+    for asked in &wanted.sparse {
+        expected.insert(&asked.name);
+        let whole = match found.get(&key(asked)) {
+            Some(Found::Whole(whole)) => Some(whole),
+            Some(Found::Lost(_) | Found::Refused(_) | Found::Unread(_)) | None => None,
+        };
+        let is_news = whole.is_some_and(|whole| {
+            withdrawn(catalog, &whole.closure).is_none()
+                && !says_nothing_new(catalog, &whole.closure)
+        });
+        if !is_news {
+            build.same.insert(asked.name.clone());
+        }
+    }
+    let lacks = |whole: &Whole, asked: &Asked| {
+        let is_meant = wanted.allow_sparse || expected.contains(&asked.name);
+        !is_meant && !whole.missing.is_empty()
+    };
+    for asked in wanted.roots() {
+        let Some(Found::Whole(whole)) = found.get(&key(asked)) else {
+            continue;
+        };
+        if !whole.missing.is_empty() && !lacks(whole, asked) {
+            build.gaps.sparse.insert(asked.digest);
+        } else if whole.missing.is_empty()
+            && !whole.is_held
+            && says_nothing_new(catalog, &whole.closure)
+        {
+            build.gaps.whole.insert(asked.digest);
+        }
+    }
     for asked in &wanted.again {
         if let Some(Found::Whole(whole)) = found.get(&key(asked))
-            && !whole.lacks(wanted)
+            && !lacks(whole, asked)
             && says_nothing_new(catalog, &whole.closure)
         {
             build.same.insert(asked.name.clone());
@@ -47,7 +82,7 @@ pub(super) fn build(wanted: &ToResolve, found: &HashMap<Key, Found>, catalog: &C
         let state = match found.get(&key(asked)) {
             Some(Found::Whole(whole)) => match withdrawn(catalog, &whole.closure) {
                 Some(why) => EntryState::Refused(format!("withdrawn: {why}")),
-                None if whole.lacks(wanted) => EntryState::Lost(whole.lacking()),
+                None if lacks(whole, asked) => EntryState::Lost(whole.lacking()),
                 None => {
                     build.take(asked.clone(), whole, whole.closure.clone(), catalog);
                     continue;
@@ -71,10 +106,14 @@ pub(super) fn build(wanted: &ToResolve, found: &HashMap<Key, Found>, catalog: &C
         let Some(Found::Whole(whole)) = found.get(&key(asked)) else {
             continue;
         };
+        let is_as_before = expected.contains(&asked.name) && build.same.contains(&asked.name);
+        if is_as_before {
+            continue;
+        }
         if told.insert(key(asked)) {
             build.tell(asked, whole, catalog);
         }
-        if whole.lacks(wanted) || withdrawn(catalog, &whole.closure).is_some() {
+        if lacks(whole, asked) || withdrawn(catalog, &whole.closure).is_some() {
             continue;
         }
         let Some(repository) = repository_of(&asked.name) else {
@@ -129,11 +168,6 @@ pub(super) fn build(wanted: &ToResolve, found: &HashMap<Key, Found>, catalog: &C
 }
 
 impl Whole {
-    /// An index with gaps, and nobody said that it is meant so.
-    fn lacks(&self, wanted: &ToResolve) -> bool {
-        !wanted.allow_sparse && !self.missing.is_empty()
-    }
-
     fn lacking(&self) -> String {
         format!(
             "staging does not have {}, which its index names; push it, or give --allow-sparse if it is meant",
@@ -257,6 +291,7 @@ impl Build {
             unread: self.unread,
             unchanged: self.same.len() as u64,
             findings: self.findings,
+            gaps: self.gaps,
         }
     }
 }
