@@ -81,13 +81,10 @@ impl Statuses {
     pub(crate) fn whole(&self) -> Status {
         let status = self.now();
         let published = &status.published;
-        let withdrawn = self.catalog.read(|catalog| {
-            withdrawn(
-                catalog,
-                |at| published.revision_at(at) + 1,
-                |digest| self.exposed.of(digest),
-            )
-        });
+        let exposed = self.exposed.told();
+        let withdrawn = self
+            .catalog
+            .read(|catalog| withdrawn(catalog, |at| published.revision_at(at) + 1, &exposed));
         Status {
             withdrawals: confirmed(withdrawn, &status.fleet),
             ..status

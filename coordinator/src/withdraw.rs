@@ -194,9 +194,13 @@ impl Withdrawals {
         foreign
             .collect::<Result<(), String>>()
             .map_err(|why| match wish.way {
-                Way::Withdraw(terms) if terms.others != Others::Keep => ChangeError::NotYours(
-                    format!("{why} (--keep-shared leaves what other names mean, too)"),
-                ),
+                Way::Withdraw(terms)
+                    if terms.others != Others::Keep && !change.others.is_empty() =>
+                {
+                    ChangeError::NotYours(format!(
+                        "{why} (--keep-shared leaves what other names mean, too)"
+                    ))
+                }
                 Way::Withdraw(_) | Way::Reinstate => ChangeError::NotYours(why),
             })
     }

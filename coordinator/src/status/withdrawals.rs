@@ -39,11 +39,11 @@ pub(crate) struct Withdrawal {
 }
 
 /// Everything that is withdrawn, by revision and reason. `revision_of` gives the
-/// revision of a log index, `exposed` where an object can still be seen.
+/// revision of a log index; `exposed` is where objects can still be seen.
 pub(super) fn withdrawn(
     catalog: &Catalog,
     revision_of: impl Fn(u64) -> u64,
-    exposed: impl Fn(&Digest) -> Vec<String>,
+    exposed: &BTreeMap<Digest, Vec<String>>,
 ) -> Vec<Withdrawal> {
     let mut groups: BTreeMap<(Reverse<u64>, &str), (RoaringBitmap, u64)> = BTreeMap::new();
     for (ordinal, reason) in catalog.all_withdrawn() {
@@ -61,9 +61,10 @@ pub(super) fn withdrawn(
             let objects = catalog.gone_with(objects.iter().map(Ordinal::new));
             let digests = objects.iter().map(Ordinal::new);
             let digests = digests.filter_map(|ordinal| Some(catalog.object(ordinal)?.digest()));
-            let exposed = digests.flat_map(&exposed).take(SHOWN_PLACES);
-            let exposed = exposed.map(|place| place.chars().take(MAX_PLACE).collect());
-            let exposed = exposed.collect();
+            let places = digests.filter_map(|digest| exposed.get(digest));
+            let places = places.flatten().take(SHOWN_PLACES);
+            let places = places.map(|place| place.chars().take(MAX_PLACE).collect());
+            let places = places.collect();
             let names = objects.iter().map(Ordinal::new);
             let names = names.flat_map(|ordinal| catalog.names_of(ordinal));
             Withdrawal {
@@ -76,7 +77,7 @@ pub(super) fn withdrawn(
                 objects,
                 confirmed: Vec::new(),
                 pending: Vec::new(),
-                exposed,
+                exposed: places,
                 at,
             }
         })

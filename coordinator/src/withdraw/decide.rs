@@ -19,8 +19,12 @@ use roaring::RoaringBitmap;
 use super::ChangeError;
 use super::choice::{Choice, Chosen};
 
-/// Names and parents that a refusal tells.
+/// Names and parents that a refusal tells, …
 const TOLD: usize = 20;
+/// … the names of one parent among them, …
+const TOLD_OF_PARENT: usize = 3;
+/// … and their bytes: a refusal travels in a header.
+const TOLD_BYTES: usize = 3000;
 
 /// What a withdrawal or a reinstatement changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -161,7 +165,10 @@ fn shared(
 }
 
 fn unsaid_parents(parents: &[(Digest, Vec<Name>)]) -> String {
-    let shown = parents.iter().map(|(parent, names)| shown(parent, names));
+    let shown = parents.iter().map(|(parent, names)| {
+        let few = names.len().min(TOLD_OF_PARENT);
+        shown(parent, &names[..few])
+    });
     format!(
         "live images need it: {}; --with-parents withdraws these, too, and --leave-parents leaves them, without it",
         some_of(shown)
@@ -177,10 +184,18 @@ fn unsaid_others(shared: &BTreeMap<Ordinal, Vec<Name>>) -> String {
 }
 
 /// The first of them, and how many more there are.
-fn some_of(mut all: impl ExactSizeIterator<Item = String>) -> String {
-    let mut told: Vec<_> = all.by_ref().take(TOLD).collect();
-    if all.len() > 0 {
-        told.push(format!("and {} more", all.len()));
+fn some_of(all: impl ExactSizeIterator<Item = String>) -> String {
+    let count = all.len();
+    let mut bytes = 0;
+    let mut told: Vec<_> = all
+        .take(TOLD)
+        .take_while(|one| {
+            bytes += one.len();
+            bytes <= TOLD_BYTES
+        })
+        .collect();
+    if count > told.len() {
+        told.push(format!("and {} more", count - told.len()));
     }
     told.join(", ")
 }

@@ -171,6 +171,19 @@ fn what_becomes_of_parents_and_of_other_names_has_to_be_said() {
 }
 
 #[test]
+fn a_refusal_is_no_longer_than_a_header_may_be() {
+    let mut catalog = catalog();
+    let long = |number| format!("test/{}:{number:0>128}", "x".repeat(250));
+    let names = (0..500).map(|number| set(&long(number), "index"));
+    let others = (500..1000).map(|number| set(&long(number), "arm64"));
+    apply(&mut catalog, names.chain(others).collect());
+    let change = withdrawn(&catalog, "test/app:v1-arm64", UNSAID).unwrap();
+    let told = change.unsaid.join("; ");
+    assert!(told.len() < 8000 && change.unsaid.len() == 2, "{told}");
+    assert!(told.contains("more; --with-other-names"), "{told}");
+}
+
+#[test]
 fn a_child_goes_alone_if_that_is_said_and_its_parents_are_told() {
     let catalog = catalog();
     let change = withdrawn(&catalog, "test/app:v1-arm64", ALONE).unwrap();

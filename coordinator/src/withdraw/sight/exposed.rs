@@ -39,11 +39,14 @@ impl Exposed {
         self.lock().keys().copied().collect()
     }
 
-    /// Where an object can be seen, in words.
-    pub(crate) fn of(&self, digest: &Digest) -> Vec<String> {
+    /// Where each object can be seen, in words.
+    pub(crate) fn told(&self) -> BTreeMap<Digest, Vec<String>> {
         let known = self.lock();
-        let seen = known.get(digest).into_iter().flatten();
-        seen.map(|seen| seen.why.clone()).collect()
+        let told = known.iter().map(|(digest, seen)| {
+            let told = seen.iter().map(|seen| seen.why.clone());
+            (*digest, told.collect())
+        });
+        told.collect()
     }
 
     /// The repositories in which an object can be seen.
