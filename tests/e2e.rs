@@ -21,6 +21,7 @@ mod registry_origin;
 mod revert;
 mod shared_content;
 mod starting;
+mod takeover;
 mod tokens;
 mod trace;
 mod withdraw;

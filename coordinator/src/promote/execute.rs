@@ -267,6 +267,8 @@ impl Executor {
             let object = catalog.object(catalog.ordinal(&object.digest)?)?;
             Some(object.pieces().copied())
         });
+        // What others put there nobody has verified in this place.
+        let known = known.filter(|_| order.evidence != Evidence::Origin);
         // One entry at a time: what one finds wrong and mends no other takes away.
         let place = self.in_store(&item);
         let seen = self.seen.of(&place);
@@ -279,6 +281,12 @@ impl Executor {
             (true, _, Some(pieces)) => (pieces, true),
             (true, _, None) => match self.examine(&item).await? {
                 Some(pieces) => (pieces, true),
+                None if order.evidence == Evidence::Origin => {
+                    let digest = object.digest;
+                    return Err(Missed::Refused(format!(
+                        "the origin holds other bytes than those of {digest}"
+                    )));
+                }
                 None => {
                     self.clear(&item).await?;
                     copying.lock().insert(place.clone());
@@ -307,11 +315,11 @@ impl Executor {
         Ok((recorded, copied))
     }
 
-    /// A file that the origin holds already has to be in staging all the same,
-    /// unless production is where it was seen.
+    /// A file that the origin holds already has to be where it was seen all the
+    /// same, unless that is production itself.
     async fn check_staged(&self, order: &Order, object: &Object) -> Result<(), Missed> {
-        let is_staged = order.evidence == Evidence::Staging && !order.project.is_empty();
-        if order.kind != HalfKind::Files || !is_staged {
+        let is_known = order.evidence == Evidence::Production || order.project.is_empty();
+        if order.kind != HalfKind::Files || is_known {
             return Ok(());
         }
         let (source, copies) = self.source(order, object).await?;
@@ -435,6 +443,10 @@ impl Executor {
         object: &Object,
     ) -> Result<(Arc<dyn Source>, Arc<Semaphore>), Missed> {
         let refused = |error: &dyn std::error::Error| Missed::Refused(chain(error));
+        if order.evidence == Evidence::Origin {
+            let source = self.taken_over(order, object).await?;
+            return Ok((source, self.sources.copies_onward()));
+        }
         let kind = model_kind(order.kind);
         if let Some(place) = self.sources.onward(kind, &order.location) {
             let source = self.within(order, object, &place).await?;
@@ -471,6 +483,19 @@ impl Executor {
                     .source(&staged.key)
                     .map_err(|error| refused(&error))?;
                 Ok((source, staged.copies))
+            }
+        }
+    }
+
+    /// What the origin has under the entry's own name.
+    async fn taken_over(&self, order: &Order, object: &Object) -> Result<Arc<dyn Source>, Missed> {
+        match &order.name {
+            Name::Tag(repository, _) | Name::Root(repository, _) => {
+                self.within(order, object, repository.as_str()).await
+            }
+            Name::File(path) => {
+                let gone = || Missed::Lost(format!("the origin has no file {path}"));
+                self.store.published(path)?.ok_or_else(gone)
             }
         }
     }

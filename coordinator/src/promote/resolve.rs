@@ -161,8 +161,9 @@ impl Patience {
     }
 }
 
-/// What is looked at once: where it is staged, what, and for which project.
-type Key = (String, Digest, String);
+/// What is looked at once: where it is staged, what, for which project, and the
+/// repository or path that it is for.
+type Key = (String, Digest, String, String);
 
 /// What the roots of one plan share while they are looked at.
 struct Pass {
@@ -261,7 +262,7 @@ impl Resolver {
     /// done. Fails only if the origin's store does.
     pub(crate) async fn resolve(
         &self,
-        wanted: ToResolve,
+        mut wanted: ToResolve,
         progress: impl Fn(u64, u64),
     ) -> Result<Resolution, StoreError> {
         let mut roots: BTreeMap<Key, &Asked> = BTreeMap::new();
@@ -272,6 +273,11 @@ impl Resolver {
         progress(0, total);
         let until = Instant::now() + Duration::from_millis(self.limits.plan_ms);
         let mut survey = Survey::default();
+        for asked in roots.values() {
+            if let Some(source) = self.origin_of(asked) {
+                survey.expect(&source);
+            }
+        }
         for asked in roots.values().filter(|asked| asked.kind == Kind::Images) {
             let location = asked.source.location();
             let is_staged = self.sources.onward(asked.kind, &location).is_none();
@@ -304,6 +310,7 @@ impl Resolver {
             progress(found.len() as u64, total);
         }
         drop(resolving);
+        self.refuse_moved(&mut wanted, &found).await?;
         self.tell_of_silence(&wanted, &mut found, &pass.survey);
         let held = self.held(&found).await?;
         let build = self.catalog.read(|catalog| build(&wanted, &found, catalog));
@@ -425,7 +432,14 @@ impl Resolver {
             Ok(staged) => staged,
             Err(error) => return Ok(Found::Refused(chain(&error))),
         };
-        let look = async { Ok(self.look_for_file(asked, &staged).await) };
+        let look = async {
+            let found = self.look_for_file(asked, &staged).await;
+            let taken_over = match found {
+                Found::Lost(_) => self.file_at_origin(asked).await?,
+                Found::Whole(_) | Found::Refused(_) | Found::Unread(_) => None,
+            };
+            Ok(taken_over.unwrap_or(found))
+        };
         self.in_time(&staged.host, &staged.host_name, pass, look)
             .await
     }
@@ -433,21 +447,7 @@ impl Resolver {
     async fn look_for_file(&self, asked: &Asked, staged: &FileStaged) -> Found {
         match read_again(|| staged.base.size(&staged.key)).await {
             Ok(None) => Found::Lost(not_there(asked, &staged.base.location(&staged.key))),
-            Ok(Some(size)) if size > self.limits.object_bytes => Found::Refused(format!(
-                "{} has {size} bytes; at most {} are promoted",
-                asked.source, self.limits.object_bytes
-            )),
-            Ok(Some(size)) => Found::whole(
-                Evidence::Staging,
-                vec![Object {
-                    digest: asked.digest,
-                    size,
-                    media_type: MediaType::octet_stream(),
-                    children: Vec::new(),
-                    referrer: None,
-                    pieces: None,
-                }],
-            ),
+            Ok(Some(size)) => self.found_file(asked, size, Evidence::Staging),
             Err(Reading::Transient(why)) => Found::Unread(why),
             Err(Reading::Final(why)) => Found::Refused(why),
         }
@@ -464,46 +464,185 @@ impl Resolver {
             .await
     }
 
+    /// What staging has of an image; what it has not, or not whole any more, the
+    /// project's own production, or the origin under the name that is asked for.
     async fn read_image(
         &self,
         source: &ImageSource,
         asked: &Asked,
         pass: &Pass,
     ) -> Result<Found, StoreError> {
-        let survey = &pass.survey;
-        let reader = documents(source);
-        let limits = ClosureLimits::default();
-        let closure = match resolve_closure(&reader, &asked.digest, &limits).await {
-            Ok(closure) => Ok(closure),
-            // Staging was cleaned up; what the project has in production stays its own.
-            Err(ClosureError::RootMissing(_)) => {
-                return Ok(match self.owned(asked, pass).await? {
-                    Some(closure) => Found::whole(Evidence::Production, closure),
-                    None => {
-                        let place = format!("{}/{}", source.host_name, source.repository);
-                        Found::Lost(not_there(asked, &place))
-                    }
-                });
-            }
-            Err(error) => Err(Reading::from(error)),
+        let staged = match closure_at(source, asked).await {
+            Ok(staged) => staged,
+            Err(found) => return Ok(found),
         };
-        let closure = match closure {
-            Ok(closure) => closure,
-            Err(Reading::Transient(why)) => return Ok(Found::Unread(why)),
-            Err(Reading::Final(why)) => {
-                return Ok(Found::Refused(at_host(&source.host_name, why)));
+        let missing = staged.as_ref().map(|closure| &closure.missing);
+        if missing.is_none_or(|missing| !missing.is_empty()) {
+            let is_whole = |held: &[Object]| {
+                let mut missing = missing.into_iter().flatten();
+                missing.all(|missing| is_among(held, missing))
+            };
+            if let Some(held) = self.owned(asked, pass).await?
+                && is_whole(&held)
+            {
+                return Ok(Found::whole(Evidence::Production, held));
             }
-        };
-        // What staging has lost since production may hold.
-        if !closure.missing.is_empty()
-            && let Some(held) = self.owned(asked, pass).await?
-            && closure
-                .missing
-                .iter()
-                .all(|missing| is_among(&held, missing))
-        {
-            return Ok(Found::whole(Evidence::Production, held));
+            if let Some(found) = self.image_at_origin(asked, pass).await?
+                && (staged.is_none() || found.is_complete())
+            {
+                return Ok(found);
+            }
         }
+        match staged {
+            Some(closure) => {
+                self.complete(source, closure, Evidence::Staging, pass)
+                    .await
+            }
+            None => {
+                let place = format!("{}/{}", source.host_name, source.repository);
+                Ok(Found::Lost(not_there(asked, &place)))
+            }
+        }
+    }
+
+    /// Where the origin, a registry, has what is asked for, if it does.
+    fn origin_of(&self, asked: &Asked) -> Option<ImageSource> {
+        match (&self.store, &asked.name) {
+            (Store::Registry(store), Name::Tag(repository, _) | Name::Root(repository, _)) => {
+                Some(self.sources.of_origin(store, repository))
+            }
+            (Store::Registry(_) | Store::Bucket(_) | Store::Directory(_), _) => None,
+        }
+    }
+
+    /// Whether nothing is recorded under the name that is asked for: whatever the
+    /// origin has there was there before us.
+    fn is_unknown(&self, asked: &Asked) -> bool {
+        self.catalog
+            .read(|catalog| catalog.name(&asked.name).is_none())
+    }
+
+    /// What an origin that is a registry has of it in the repository of its name.
+    async fn image_at_origin(
+        &self,
+        asked: &Asked,
+        pass: &Pass,
+    ) -> Result<Option<Found>, StoreError> {
+        let Some(source) = self.origin_of(asked).filter(|_| self.is_unknown(asked)) else {
+            return Ok(None);
+        };
+        match closure_at(&source, asked).await {
+            Ok(None) => Ok(None),
+            Ok(Some(closure)) => {
+                let found = self.complete(&source, closure, Evidence::Origin, pass);
+                found.await.map(Some)
+            }
+            Err(found) => Ok(Some(found)),
+        }
+    }
+
+    /// What lies at the path that is asked for, in an origin that has files. Its
+    /// bytes are compared when it is copied from there.
+    async fn file_at_origin(&self, asked: &Asked) -> Result<Option<Found>, StoreError> {
+        let Name::File(path) = &asked.name else {
+            return Ok(None);
+        };
+        let Some(source) = self.store.published(path)? else {
+            return Ok(None);
+        };
+        if !self.is_unknown(asked) {
+            return Ok(None);
+        }
+        let size = read_again(|| async {
+            match source.open(0).await {
+                Ok(opened) => Ok(opened.total),
+                Err(error) if error.kind == SourceErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        Ok(match size.await {
+            Ok(None) => None,
+            Ok(Some(size)) => Some(self.found_file(asked, size, Evidence::Origin)),
+            Err(Reading::Transient(why)) => Some(Found::Unread(why)),
+            Err(Reading::Final(why)) => Some(Found::Refused(why)),
+        })
+    }
+
+    fn found_file(&self, asked: &Asked, size: u64, evidence: Evidence) -> Found {
+        if size > self.limits.object_bytes {
+            return Found::Refused(format!(
+                "{} has {size} bytes; at most {} are promoted",
+                asked.source, self.limits.object_bytes
+            ));
+        }
+        let file = Object {
+            digest: asked.digest,
+            size,
+            media_type: MediaType::octet_stream(),
+            children: Vec::new(),
+            referrer: None,
+            pieces: None,
+        };
+        Found::whole(evidence, vec![file])
+    }
+
+    /// Refuses what would be taken over under a tag that means something else at
+    /// the origin.
+    async fn refuse_moved(
+        &self,
+        wanted: &mut ToResolve,
+        found: &HashMap<Key, Found>,
+    ) -> Result<(), StoreError> {
+        let Store::Registry(store) = &self.store else {
+            return Ok(());
+        };
+        let is_taken_over = |asked: &&Asked| {
+            let found = found.get(&key(asked));
+            matches!(found, Some(Found::Whole(whole)) if whole.evidence == Evidence::Origin)
+        };
+        let looking: Vec<_> = wanted
+            .set
+            .iter()
+            .filter(is_taken_over)
+            .filter_map(|asked| match &asked.name {
+                Name::Tag(repository, tag) => Some((asked, repository, tag)),
+                Name::Root(..) | Name::File(_) => None,
+            })
+            .map(|(asked, repository, tag)| async move {
+                let tagged = store.tagged(repository, tag).await?;
+                let other = tagged.filter(|tagged| *tagged != asked.digest);
+                Ok::<_, StoreError>(other.map(|other| (asked.name.clone(), other)))
+            })
+            .collect();
+        let moved: Vec<_> = futures::stream::iter(looking)
+            .buffered(CONCURRENT_BLOBS)
+            .try_collect()
+            .await?;
+        let moved: HashMap<Name, Digest> = moved.into_iter().flatten().collect();
+        for asked in std::mem::take(&mut wanted.set) {
+            match moved.get(&asked.name) {
+                None => wanted.set.push(asked),
+                Some(other) => {
+                    let why = format!(
+                        "it is not in staging, and the origin has {other} under {}",
+                        asked.name
+                    );
+                    wanted.refused.push((asked, why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for the blobs of an image, and for what speaks about it.
+    async fn complete(
+        &self,
+        source: &ImageSource,
+        closure: Closure,
+        evidence: Evidence,
+        pass: &Pass,
+    ) -> Result<Found, StoreError> {
+        let survey = &pass.survey;
         if let Some(found) = self
             .look_for_blobs(source, &closure.objects, survey)
             .await?
@@ -514,8 +653,8 @@ impl Resolver {
             match attached(source, &closure.objects, survey, &self.limits).await {
                 Err(Unread(why)) => Found::Unread(why),
                 Ok(attached) => Found::Whole(Box::new(Whole {
-                    evidence: Evidence::Staging,
-                    is_held: false,
+                    evidence,
+                    is_held: evidence == Evidence::Origin,
                     missing: lacking(&closure),
                     foreign: closure.foreign.len(),
                     closure: closure.objects,
@@ -622,6 +761,20 @@ impl Resolver {
     }
 }
 
+/// The closure of what is asked for as it is at `source`; none if it is not there.
+async fn closure_at(source: &ImageSource, asked: &Asked) -> Result<Option<Closure>, Found> {
+    let reader = documents(source);
+    let limits = ClosureLimits::default();
+    match resolve_closure(&reader, &asked.digest, &limits).await {
+        Ok(closure) => Ok(Some(closure)),
+        Err(ClosureError::RootMissing(_)) => Ok(None),
+        Err(error) => Err(match Reading::from(error) {
+            Reading::Transient(why) => Found::Unread(why),
+            Reading::Final(why) => Found::Refused(at_host(&source.host_name, why)),
+        }),
+    }
+}
+
 fn lacking(closure: &Closure) -> Vec<Lacking> {
     let missing = closure.missing.iter();
     missing
@@ -675,6 +828,11 @@ fn not_there(asked: &Asked, place: &str) -> String {
 }
 
 impl Found {
+    /// Whether it is there with everything that it names.
+    fn is_complete(&self) -> bool {
+        matches!(self, Self::Whole(whole) if whole.missing.is_empty())
+    }
+
     fn whole(evidence: Evidence, closure: Vec<Object>) -> Self {
         Self::Whole(Box::new(Whole {
             evidence,
@@ -693,7 +851,15 @@ fn no_time_left() -> Found {
 }
 
 fn key(asked: &Asked) -> Key {
-    (asked.source.location(), asked.digest, asked.project.clone())
+    (
+        asked.source.location(),
+        asked.digest,
+        asked.project.clone(),
+        match &asked.name {
+            Name::Tag(repository, _) | Name::Root(repository, _) => repository.to_string(),
+            Name::File(path) => path.to_string(),
+        },
+    )
 }
 
 /// An object of the catalog with all it needs, children first.

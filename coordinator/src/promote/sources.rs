@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use landfall_catalog::Repository;
 use landfall_content::oci::{Credentials, Registry, RegistryAuth, RegistryError};
-use landfall_content::{BaseError, FileBase, Manners, Paces, TransferLimits};
+use landfall_content::{BaseError, FileBase, Manners, Paces, RegistryStore, TransferLimits};
 use landfall_promotion::Kind;
 use landfall_runtime::bounded::Arrival;
 use landfall_runtime::config::process_environment;
@@ -159,6 +159,19 @@ impl Sources {
             host,
             copies,
         })
+    }
+
+    /// A repository of an origin that is a registry, to be looked at like staging.
+    pub(crate) fn of_origin(&self, store: &RegistryStore, repository: &Repository) -> ImageSource {
+        let mut held = self.held();
+        let per_host = self.inner.per_host;
+        ImageSource {
+            registry: store.registry().clone(),
+            repository: repository.clone(),
+            host_name: store.name().to_owned(),
+            host: held.host(store.name(), per_host),
+            copies: held.copies(store.name(), per_host),
+        }
     }
 
     /// Where the file `location` (`scheme://bucket/path`) is staged.

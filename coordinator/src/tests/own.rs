@@ -225,6 +225,37 @@ async fn a_project_names_its_own_again_though_staging_is_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_the_origin_had_before_is_taken_over_if_it_is_what_is_listed() {
+    let folders = Folders::new();
+    let (tree, staging) = (folders.path("tree"), folders.path("staging"));
+    std::fs::create_dir_all(&staging).unwrap();
+    let published = folders.path("origin").join("binaries/a");
+    write(&published.join("old"), b"as listed");
+    write(&published.join("lie"), b"as public");
+    let listed = Digest::of(b"as listed");
+    files(
+        &tree,
+        "a",
+        &[(&listed, "old"), (&listed, "lie"), (&listed, "gone")],
+    );
+    let rules = vec![rule(
+        "gs://staging",
+        format!("file://{}", staging.display()),
+    )];
+    let coordinator = Running::start(folders.config(rules)).await;
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    let ended = coordinator.promote(&planned).await;
+    for (name, expected) in [("old", "copied"), ("lie", "refused"), ("gone", "lost")] {
+        let name = format!("binaries/a/{name}");
+        assert_eq!(ended.outcome(&name), expected, "{name}: {ended:?}");
+    }
+    let served = coordinator.get("/origin/binaries/a/old").await;
+    assert_eq!((served.0, &served.1[..]), (200, &b"as listed"[..]));
+    assert_eq!(std::fs::read(published.join("lie")).unwrap(), b"as public");
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_staging_has_is_named_whoever_published_it_before() {
     let world = world().await;
     let (index, file) = (digest_of(&world.index[0]), world.file[0]);

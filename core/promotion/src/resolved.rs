@@ -48,6 +48,9 @@ pub enum Evidence {
     Staging,
     /// Production has it under a name in force, from where this entry may take it.
     Production,
+    /// The origin has it under this very name, which the catalog does not know: it
+    /// is taken over.
+    Origin,
 }
 
 impl Evidence {
@@ -55,6 +58,7 @@ impl Evidence {
         match self {
             Self::Staging => "staging",
             Self::Production => "production",
+            Self::Origin => "origin",
         }
     }
 }

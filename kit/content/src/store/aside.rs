@@ -6,7 +6,7 @@ use std::sync::Arc;
 use landfall_catalog::{Digest, FilePath, Name, Repository, Tag};
 
 use super::{Item, Store, StoreError};
-use crate::source::Source;
+use crate::source::{FileSource, Source};
 
 /// What a store shows under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +84,23 @@ impl Store {
         match self {
             Self::Bucket(store) => store.file(path).map(Some),
             Self::Directory(_) | Self::Registry(_) => Ok(None),
+        }
+    }
+
+    /// What lies at `path` as users get it, whoever put it there; none of a
+    /// registry, which has no files.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Collision`] if no key can be like that.
+    pub fn published(&self, path: &FilePath) -> Result<Option<Arc<dyn Source>>, StoreError> {
+        match self {
+            Self::Bucket(store) => store.file(path).map(Some),
+            Self::Directory(store) => {
+                let file = store.root().join(path.as_str());
+                Ok(Some(Arc::new(FileSource::new(&file))))
+            }
+            Self::Registry(_) => Ok(None),
         }
     }
 

@@ -108,6 +108,12 @@ impl RegistryStore {
         &self.inner.name
     }
 
+    /// The registry itself, with this store's login: to look at what is there.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
     /// True if the item's repository has it, with that length.
     ///
     /// # Errors
