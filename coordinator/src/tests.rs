@@ -8,6 +8,7 @@ mod followers;
 mod gate;
 mod history;
 mod hostile;
+mod odd_answers;
 mod own;
 mod promotion;
 mod reach;

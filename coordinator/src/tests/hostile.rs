@@ -28,18 +28,18 @@ const FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
 type Documents = BTreeMap<String, (String, Bytes)>;
 
 /// What a host says of a request (method and path) before its documents are looked up.
-type Script = Box<dyn Fn(&str, &[String]) -> Option<Response> + Send + Sync>;
+pub(super) type Script = Box<dyn Fn(&str, &[String]) -> Option<Response> + Send + Sync>;
 
 /// A registry of documents; every blob is there, as long as it is said to be.
-struct Host {
-    url: String,
+pub(super) struct Host {
+    pub(super) url: String,
     documents: Arc<Mutex<Documents>>,
     asked: Arc<Mutex<Vec<String>>>,
     tasks: Tasks,
 }
 
 impl Host {
-    async fn start(script: Script) -> Self {
+    pub(super) async fn start(script: Script) -> Self {
         let documents = Arc::new(Mutex::new(Documents::new()));
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (has, log) = (Arc::clone(&documents), Arc::clone(&asked));
@@ -83,7 +83,7 @@ impl Host {
         json!({"mediaType": media_type, "digest": digest, "size": size})
     }
 
-    fn image(&self, content: &str, subject: Option<&Value>) -> Value {
+    pub(super) fn image(&self, content: &str, subject: Option<&Value>) -> Value {
         let mut document = json!({
             "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "text/spdx",
             "config": self.put("a/config", "{}"), "layers": [self.put(LAYER, content.to_owned())],
@@ -94,17 +94,17 @@ impl Host {
         self.put(MANIFEST, document.to_string())
     }
 
-    fn count(&self, part: &str) -> usize {
+    pub(super) fn count(&self, part: &str) -> usize {
         let asked = self.asked.lock().unwrap();
         asked.iter().filter(|path| path.contains(part)).count()
     }
 
-    fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.tasks.shutdown().trigger();
     }
 }
 
-fn status(status: u16) -> Response {
+pub(super) fn status(status: u16) -> Response {
     Response::builder()
         .status(status)
         .body(Body::empty())
@@ -119,7 +119,7 @@ fn typed(media_type: &str, bytes: Bytes) -> Response {
         .unwrap()
 }
 
-fn listed(manifests: &[Value]) -> Response {
+pub(super) fn listed(manifests: &[Value]) -> Response {
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
     typed(INDEX, index.to_string().into())
 }
