@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -19,6 +20,7 @@ use crate::support::{
     finish,
     peers::{Bucket, Registry, curl_status},
     sha256sum, stdout,
+    stores::{Kind, Stores},
 };
 
 /// What an audit said.
@@ -213,82 +215,99 @@ fn what_nobody_has_is_lost_and_its_wrong_bytes_are_out_of_sight() {
 }
 
 #[test]
-fn a_damaged_bucket_is_mended_and_what_is_withdrawn_hidden_again() {
+fn a_damaged_bucket_is_mended_and_what_is_withdrawn_hidden_again_in_every_cloud() {
     let dir = tempfile::tempdir().unwrap();
-    let bucket = Bucket::start(&dir.path().join("bucket"));
-    let base = format!("{}/public", bucket.url);
+    let stores = Stores::start(&dir.path().join("stores"));
+    let failed: Vec<Kind> = thread::scope(|scope| {
+        let (stores, dir) = (&stores, dir.path());
+        let each = Kind::ALL.map(|kind| (kind, scope.spawn(move || damaged(stores, kind, dir))));
+        let ended = each.into_iter().map(|(kind, audit)| (kind, audit.join()));
+        let failed = ended.filter(|(_, ended)| ended.is_err());
+        failed.map(|(kind, _)| kind).collect()
+    });
+    assert!(failed.is_empty(), "it failed at {failed:?}, see above");
+}
+
+/// One bucket, with drift of each code.
+fn damaged(stores: &Stores, kind: Kind, dir: &Path) {
     let mut cluster = Cluster::start(Setup {
         mirrors: Some(1),
-        origin_store: Some(format!("s3://{}/public", Bucket::NAME)),
-        origin_url: Some(base.clone()),
-        env: bucket.env.clone(),
+        origin_store: Some(format!("{}://{}/audited", kind.scheme(), Bucket::NAME)),
+        env: stores.env(),
         ..Setup::default()
     });
-    let [replaced, gone, unnamed, renamed, bad] = ["replaced", "gone", "unnamed", "renamed", "bad"]
-        .map(|name| cluster.stage_file(name, &noise(seed(name), 50_000)));
+    let names = ["replaced", "short", "gone", "unnamed", "renamed", "bad"];
+    let [replaced, short, gone, unnamed, renamed, bad] =
+        names.map(|name| cluster.stage_file(name, &noise(seed(name), 50_000)));
     let large = cluster.stage_file("large", &noise(9, 9 << 20));
-    assert_eq!(cluster.promote()["copied"], 6);
+    assert_eq!(cluster.promote()["copied"], 7, "{kind:?}");
     cluster.wait_complete(&[0], Duration::from_secs(60));
     stdout(&mut cluster.command(&["withdraw", "binaries/test/bad", "--reason", "CVE-1"]));
     Audit::origin(&cluster, &[]).expect(0, &[]);
 
-    let blob = |digest: &str| format!("{base}/blobs/sha256/{}", hex(digest));
-    let file = |name: &str| format!("{base}/binaries/test/{name}");
-    let curl = |method: &str, url: &str, body: &str| {
-        let mut curl = Command::new("curl");
-        // As one of the bucket's own operators.
-        curl.args([
-            "--aws-sigv4",
-            "aws:amz:us-east-1:s3",
-            "--user",
-            "testing:testing",
-        ]);
-        curl.args(["-H", "Content-Type: application/octet-stream"]);
-        curl.args(["-sSf", "-X", method, "--data-binary", body, url]);
-        stdout(&mut curl);
+    let blob = |digest: &str| format!("audited/blobs/sha256/{}", hex(digest));
+    let file = |name: &str| format!("audited/binaries/test/{name}");
+    let scratch = dir.join(format!("{}-content", kind.scheme()));
+    let put = |key: &str, content: &[u8]| {
+        fs::write(&scratch, content).unwrap();
+        stores.put(kind, Bucket::NAME, key, &scratch);
     };
-    let wrong = dir.path().join("wrong");
-    fs::write(&wrong, noise(77, 50_000)).unwrap();
-    let wrong = format!("@{}", wrong.display());
-    curl("PUT", &blob(&replaced), &wrong);
-    curl("DELETE", &blob(&gone), "");
-    curl("DELETE", &file("unnamed"), "");
-    curl("PUT", &file("renamed"), &wrong);
-    curl(
-        "DELETE",
-        &format!("{base}/.landfall/pieces/{}", hex(&large)),
-        "",
-    );
-    curl("PUT", &file("bad"), "still here");
+    let delete = |key: &str| stores.delete(kind, Bucket::NAME, key);
+    let wrong = noise(77, 50_000);
+    put(&blob(&replaced), &wrong);
+    put(&blob(&short), &wrong[..49_999]);
+    delete(&blob(&gone));
+    delete(&file("unnamed"));
+    put(&file("renamed"), &wrong);
+    delete(&format!("audited/.landfall/pieces/{}", hex(&large)));
+    let stranger = blob(&"0".repeat(64));
+    put(&stranger, b"nobody knows me");
+    let note = ["unknown", "", "note"];
     let findings = [
         ["wrong-bytes", "binaries/test/replaced", "found"],
+        ["wrong-size", "binaries/test/short", "found"],
         ["missing", "binaries/test/gone", "found"],
         ["wrong-name", "binaries/test/unnamed", "found"],
         ["wrong-name", "binaries/test/renamed", "found"],
         ["piece-list", "binaries/test/large", "found"],
-        ["withdrawn-visible", "binaries/test/bad", "found"],
+        note,
     ];
     Audit::origin(&cluster, &[]).expect(1, &findings);
     Audit::origin(&cluster, &["--repair"]).expect(0, &all(&findings, "repaired"));
-    Audit::origin(&cluster, &[]).expect(0, &[]);
+    Audit::origin(&cluster, &[]).expect(0, &[note]);
+    // Once it is known, it is hidden without a repair, too: the first look tells.
+    put(&file("bad"), b"still here");
+    let visible = ["withdrawn-visible", "binaries/test/bad", "repaired"];
+    Audit::origin(&cluster, &["--repair"]).expect(0, &[visible, note]);
 
-    let fetched = dir.path().join("fetched");
-    for (url, digest) in [
+    let found = |key: &str| stores.digest(kind, Bucket::NAME, key);
+    for (key, digest) in [
         (blob(&replaced), &replaced),
+        (blob(&short), &short),
         (blob(&gone), &gone),
         (file("unnamed"), &unnamed),
         (file("renamed"), &renamed),
     ] {
-        stdout(
-            Command::new("curl")
-                .args(["-sSf", "-o"])
-                .arg(&fetched)
-                .arg(&url),
-        );
-        assert_eq!(sha256sum(&fetched), *digest, "{url}");
+        assert_eq!(found(&key).as_ref(), Some(digest), "{kind:?}: {key}");
     }
-    assert_eq!(curl_status(&file("bad"), &[]), Ok(404));
-    assert_eq!(curl_status(&blob(&bad), &[]), Ok(404));
+    for key in [file("bad"), blob(&bad)] {
+        assert_eq!(found(&key), None, "{kind:?}: {key}");
+    }
+    assert!(
+        found(&stranger).is_some(),
+        "what nobody knows is left alone"
+    );
+
+    // What cannot be read is neither right nor wrong, and nothing is done about it.
+    if kind == Kind::S3 {
+        fs::write(&scratch, noise(seed("gone"), 50_000)).unwrap();
+        stores.archive(Bucket::NAME, &blob(&gone), &scratch);
+        let unreadable = |outcome| ["unreadable", "binaries/test/gone", outcome];
+        Audit::origin(&cluster, &[]).expect(1, &[note, unreadable("found")]);
+        Audit::origin(&cluster, &["--repair"]).expect(1, &[note, unreadable("failed")]);
+        put(&blob(&gone), &noise(seed("gone"), 50_000));
+        Audit::origin(&cluster, &[]).expect(0, &[note]);
+    }
 }
 
 #[test]

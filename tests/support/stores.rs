@@ -13,8 +13,9 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    eventually, free_port, ok,
+    eventually, finish, free_port, ok,
     peers::{Bucket, Peer, curl_status, prepared, start},
+    sha256sum, stdout,
 };
 
 #[path = "../../kit/content/src/store/battery/translator.rs"]
@@ -25,6 +26,14 @@ mod translator;
 const ACCOUNT: &str = "devstoreaccount1";
 const KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// As one of the S3 bucket's own operators.
+const SIGNED: [&str; 4] = [
+    "--aws-sigv4",
+    "aws:amz:us-east-1:s3",
+    "--user",
+    "testing:testing",
+];
 
 /// The three, each with one bucket for what is staged and one for an origin.
 #[derive(Debug)]
@@ -101,7 +110,7 @@ impl Stores {
         let s3 = stores.s3.url.replace(Bucket::NAME, Self::STAGING);
         ok(Command::new("curl").args(["-sSf", "-X", "PUT", &s3]));
         for bucket in [Self::STAGING, Bucket::NAME] {
-            stores.put_azure(&[bucket]);
+            assert!(stores.azure(&["make", bucket]));
             let made = format!(r#"{{"name": "{bucket}"}}"#);
             let url = format!("{}/storage/v1/b?project=test", stores.google);
             ok(Command::new("curl")
@@ -130,36 +139,93 @@ impl Stores {
     /// Puts a file where it waits for its promotion.
     #[track_caller]
     pub(crate) fn stage(&self, kind: Kind, key: &str, file: &Path) {
-        let bucket = Self::STAGING;
-        let body = format!("@{}", file.display());
+        self.put(kind, Self::STAGING, key, file);
+    }
+
+    /// Puts a file into a bucket, over whatever is there, as its operators may.
+    #[track_caller]
+    pub(crate) fn put(&self, kind: Kind, bucket: &str, key: &str, file: &Path) {
+        let file = file.display().to_string();
         let mut curl = Command::new("curl");
         curl.args(["-sSf", "-H", "Content-Type: application/octet-stream"]);
-        curl.args(["--data-binary", &body]);
+        curl.args(["-X", "PUT", "--data-binary", &format!("@{file}")]);
         match kind {
-            Kind::S3 => {
-                let base = self.s3.url.replace(Bucket::NAME, bucket);
-                ok(curl.args(["-X", "PUT"]).arg(format!("{base}/{key}")));
-            }
-            Kind::Azure => {
-                let name = format!("{bucket}/{key}");
-                self.put_azure(&[&name, &file.display().to_string()]);
-            }
-            Kind::Google => {
-                let base = format!("{}/upload/storage/v1/b/{bucket}/o", self.google);
-                ok(curl.arg(format!("{base}?uploadType=media&name={key}")));
-            }
+            Kind::S3 => drop(ok(curl.args(SIGNED).arg(self.s3(bucket, key)))),
+            Kind::Azure => assert!(self.azure(&["put", &format!("{bucket}/{key}"), &file])),
+            Kind::Google => drop(ok(curl.arg(self.google(bucket, key)))),
         }
     }
 
+    /// Takes a file out of a bucket, as its operators may.
     #[track_caller]
-    fn put_azure(&self, what: &[&str]) {
+    pub(crate) fn delete(&self, kind: Kind, bucket: &str, key: &str) {
+        let mut curl = Command::new("curl");
+        curl.args(["-sSf", "-X", "DELETE"]);
+        match kind {
+            Kind::S3 => drop(ok(curl.args(SIGNED).arg(self.s3(bucket, key)))),
+            Kind::Azure => assert!(self.azure(&["delete", &format!("{bucket}/{key}")])),
+            Kind::Google => drop(ok(curl.arg(self.google(bucket, key)))),
+        }
+    }
+
+    /// The digest of what a bucket has, if it has it.
+    #[track_caller]
+    pub(crate) fn digest(&self, kind: Kind, bucket: &str, key: &str) -> Option<String> {
+        let file = self.dir.join(format!("{}-digest", kind.scheme()));
+        let url = match kind {
+            Kind::S3 => self.s3(bucket, key),
+            Kind::Google => self.google(bucket, key),
+            Kind::Azure => {
+                let (name, to) = (format!("{bucket}/{key}"), file.display().to_string());
+                return self.azure(&["get", &name, &to]).then(|| sha256sum(&file));
+            }
+        };
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-w", "%{http_code}", "-o"]).arg(&file);
+        if kind == Kind::S3 {
+            curl.args(SIGNED);
+        }
+        match stdout(curl.arg(&url)).as_str() {
+            "200" => Some(sha256sum(&file)),
+            "404" => None,
+            status => panic!("{url}: status {status}"),
+        }
+    }
+
+    /// Moves what the S3 bucket has to where it has to be restored from before it
+    /// can be read.
+    #[track_caller]
+    pub(crate) fn archive(&self, bucket: &str, key: &str, file: &Path) {
+        let body = format!("@{}", file.display());
+        let mut curl = Command::new("curl");
+        curl.args(["-sSf", "-H", "x-amz-storage-class: GLACIER"]);
+        curl.args(["-X", "PUT", "--data-binary", &body]);
+        ok(curl.args(SIGNED).arg(self.s3(bucket, key)));
+    }
+
+    fn s3(&self, bucket: &str, key: &str) -> String {
+        format!("{}/{key}", self.s3.url.replace(Bucket::NAME, bucket))
+    }
+
+    fn google(&self, bucket: &str, key: &str) -> String {
+        format!("{}/{bucket}/{key}", self.translated)
+    }
+
+    /// False if there is no such blob.
+    #[track_caller]
+    fn azure(&self, what: &[&str]) -> bool {
         let script = concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/../kit/content/src/store/battery/azure_put.py"
+            "/../kit/content/src/store/battery/azure.py"
         );
         let mut python = Command::new("python3");
         python.current_dir(&self.dir);
-        ok(python.args([script, &self.azure, ACCOUNT, KEY]).args(what));
+        let output = finish(python.args([script, &self.azure, ACCOUNT, KEY]).args(what));
+        match output.status.code() {
+            Some(0) => true,
+            Some(3) => false,
+            _ => panic!("{what:?}: {output:?}"),
+        }
     }
 }
 

@@ -71,12 +71,10 @@ impl Peer {
             .arg(folder.path());
         let mut peer = Self::start(command, &port).await;
         peer._folder = folder;
-        let script = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/src/store/battery/azure_put.py"
-        );
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/battery/azure.py");
         let created = Command::new("python3")
-            .args([script, &peer.address, AZURE_ACCOUNT, AZURE_KEY, BUCKET])
+            .args([script, &peer.address, AZURE_ACCOUNT, AZURE_KEY])
+            .args(["make", BUCKET])
             .output()
             .unwrap();
         assert!(created.status.success(), "{created:?}");
