@@ -166,3 +166,78 @@ impl Keeper {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use landfall_runtime::clock::ManualClock;
+
+    use super::*;
+    use crate::state::tests::scratch;
+
+    #[tokio::test]
+    async fn what_was_kept_is_where_it_is_carried_on_whatever_came_later() {
+        let (_folder, state, _thread) = scratch();
+        let start = rows::Start {
+            id: "a".into(),
+            who: String::new(),
+            repair: false,
+            bytes_per_second: 0,
+            started: 1,
+        };
+        let audit = state.write("test", move |tx| rows::start(tx, &start));
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(2));
+        let feed = watch::Sender::new(Progress::default());
+        let keeper = Keeper {
+            state: state.clone(),
+            began: clock.now(),
+            clock,
+            audit: audit.await.unwrap(),
+            feed: feed.clone(),
+            kept: Kept::default(),
+        };
+        let stage = Stage::Objects {
+            repository: Some("app".into()),
+            documents: false,
+        };
+        let looked = |ordinal: u32, outcomes: &[&str]| {
+            let finding = |outcome: &&str| Finding {
+                check: "missing".into(),
+                digest: None,
+                name: ordinal.to_string(),
+                detail: String::new(),
+                outcome: (*outcome).to_owned(),
+            };
+            let looked = Looked {
+                objects: 1,
+                bytes: 10,
+                hashed: Some(ordinal),
+                findings: outcomes.iter().map(finding).collect(),
+            };
+            Step::Looked(stage.clone(), Key::Ordinal(ordinal), looked)
+        };
+        let (steps, receiver) = mpsc::channel(8);
+        for step in [
+            looked(1, &[]),
+            Step::Settled(stage.clone(), Key::Ordinal(1)),
+            looked(5, &["found", "note"]),
+            looked(3, &["repaired"]),
+        ] {
+            steps.send(step).await.unwrap();
+        }
+        drop(steps);
+        let tally = keeper.keep(receiver).await;
+        assert_eq!((tally.objects, tally.bytes, tally.findings()), (3, 30, 3));
+        assert_eq!(feed.borrow().findings, 3);
+
+        let carried_on = state.write("test", |tx| rows::carry_on(tx, 9)).await;
+        let (audit, place) = carried_on.unwrap().unwrap();
+        let kept = Kept::restore(audit.tally, &place).unwrap();
+        assert_eq!(kept.tally, tally);
+        assert_eq!(kept.hashed, RoaringBitmap::from([1, 3, 5]));
+        let done = (0..7).filter(|it| kept.cursor.has(&stage, &Key::Ordinal(*it)));
+        assert_eq!(done.collect::<Vec<_>>(), [0, 1, 3, 5]);
+        let found = state.read("test", move |it| rows::findings(it, audit.sequence, 0, 9));
+        let names: Vec<_> = found.await.unwrap().into_iter().map(|it| it.name).collect();
+        assert_eq!(names, ["5", "5", "3"]);
+    }
+}
