@@ -193,6 +193,7 @@ async fn started(
     let ready = programs.start("coordinator", |announce, shutdown| {
         let options = landfall_coordinator::RunOptions {
             insecure_loopback: true,
+            origin_is_lost: false,
             announce,
         };
         landfall_coordinator::run(config, options, shutdown)

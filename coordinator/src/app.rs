@@ -10,18 +10,20 @@ use landfall_content::{Store, StoreError};
 use landfall_proto::status::chain;
 use landfall_runtime::clock::{Clock, SystemClock};
 use landfall_runtime::config::{Check, process_environment};
-use landfall_runtime::dial::{DialError, Reach};
+use landfall_runtime::dial::{DialError, Reach, without_secrets};
 use landfall_runtime::ops::{self, Ready};
 use landfall_runtime::{OnError, Shutdown, TaskFailure, Tasks};
 use tokio::net::TcpListener;
 
 use crate::audit::{AuditError, Audits, LastAudit, Parts as AuditParts};
+use crate::catalog::SharedCatalog;
 use crate::config::Config;
 use crate::fleet::{Fleet, FleetError};
 use crate::grpc::{self, Shared, Urls};
 use crate::history::History;
 use crate::keys::{self, KeyError};
 use crate::metrics::Metrics;
+use crate::owned::{OwnedError, Owner};
 use crate::principal::Gate;
 use crate::promote::execute::Executor;
 use crate::promote::follow::Follower;
@@ -47,6 +49,9 @@ pub struct RunOptions {
     /// Listen and dial in plain text on loopback. Without it there is nothing
     /// to run yet: identity is not configured.
     pub insecure_loopback: bool,
+    /// The origin is known to be lost, and is to be filled again: go on though it
+    /// has nothing of the catalog.
+    pub origin_is_lost: bool,
     /// Is told one line when everything is ready, with the bound addresses.
     pub announce: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -93,6 +98,9 @@ pub enum RunError {
     /// The origin's store cannot be opened.
     #[error("the origin's store cannot be opened")]
     Store(#[from] StoreError),
+    /// The origin is another log's, or not the one that it was.
+    #[error(transparent)]
+    Origin(#[from] OwnedError),
     /// Staging cannot be dialled.
     #[error("staging cannot be read")]
     Dial(#[from] DialError),
@@ -120,6 +128,7 @@ impl RunError {
     pub const fn is_configuration(&self) -> bool {
         match self {
             Self::NoIdentity | Self::Config(_) | Self::Dial(_) => true,
+            Self::Origin(error) => !matches!(error, OwnedError::Store { .. }),
             Self::Folder { .. }
             | Self::Listen { .. }
             | Self::State(_)
@@ -167,7 +176,8 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
     let (state, thread, signer) = open_state(&config).await?;
     let stop_within = config.limits.stop_within;
     let tasks = Tasks::new(shutdown);
-    let started = start(config, state, signer, &tasks, urls, grpc, http).await;
+    let is_lost = options.origin_is_lost;
+    let started = start(config, is_lost, state, signer, &tasks, urls, grpc, http).await;
     let fleet = match started {
         Ok(fleet) => fleet,
         Err(error) => {
@@ -195,6 +205,7 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
 /// done before the first request is answered.
 async fn start(
     config: Config,
+    origin_is_lost: bool,
     state: State,
     signer: LogSigner,
     tasks: &Tasks,
@@ -221,7 +232,12 @@ async fn start(
     .await?;
     let signature = opened.signature;
     signature.expect(fleet.reporting(), limits.muster);
-    let store = open_store(&config).await?;
+    let owner = Owner {
+        name: &config.name,
+        keys: &verifier_keys,
+        is_lost: origin_is_lost,
+    };
+    let store = open_store(&config, &owner, &catalog).await?;
     let rules = Arc::new(config.production);
     let staging = Staging::new(config.staging, Arc::clone(&rules));
     let sources = Sources::new(staging, &limits, &config.allow_private)?;
@@ -394,13 +410,21 @@ async fn open_state(config: &Config) -> Result<(State, StateThread, LogSigner), 
     Ok((state, thread, signer))
 }
 
-async fn open_store(config: &Config) -> Result<Store, RunError> {
+async fn open_store(
+    config: &Config,
+    owner: &Owner<'_>,
+    catalog: &SharedCatalog,
+) -> Result<Store, RunError> {
     let url = config.origin_store().map_err(RunError::Config)?;
     if let Ok(folder) = url.to_file_path() {
         blocking(move || create_folder(&folder)).await?;
     }
     let environment: Vec<_> = process_environment().collect();
-    Ok(Store::open(&url, environment, ORIGIN).await?)
+    let store = Store::connect(&url, environment, ORIGIN).await?;
+    // Before anything is changed there: it may be somebody else's.
+    owner.claim(&store, &without_secrets(&url), catalog).await?;
+    store.sweep().await?;
+    Ok(store)
 }
 
 fn create_folder(path: &Path) -> Result<(), RunError> {

@@ -42,6 +42,7 @@ mod keys;
 mod metrics;
 #[doc(hidden)]
 pub mod outside;
+mod owned;
 mod principal;
 mod promote;
 mod publish;

@@ -10,6 +10,7 @@ mod history;
 mod hostile;
 mod odd_answers;
 mod own;
+mod owned;
 mod promotion;
 mod reach;
 mod registry;

@@ -16,7 +16,17 @@ pub(crate) enum CoordinatorCommand {
     /// Creates keys and database, and prints the log's verifier keys.
     Init(RunArgs),
     /// Runs it.
-    Run(RunArgs),
+    Run(CoordinatorRunArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CoordinatorRunArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// The origin is really lost: starts with one that has nothing of the catalog, to be filled by
+    /// `landfall audit origin --repair`.
+    #[arg(long)]
+    pub(crate) origin_is_lost: bool,
 }
 
 #[derive(Debug, Subcommand)]

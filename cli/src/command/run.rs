@@ -10,7 +10,7 @@ use landfall_runtime::{
 };
 
 use crate::{
-    args::{AgentCommand, CoordinatorCommand, RedirectorCommand, RunArgs},
+    args::{AgentCommand, CoordinatorCommand, CoordinatorRunArgs, RedirectorCommand, RunArgs},
     failure::{Failure, Verdict},
     output,
 };
@@ -49,13 +49,14 @@ async fn init_coordinator(args: RunArgs) -> Result<Verdict, Failure> {
     Ok(Verdict::Done)
 }
 
-async fn run_coordinator(args: RunArgs) -> Result<Verdict, Failure> {
-    let overrides = overrides(&args)?;
+async fn run_coordinator(args: CoordinatorRunArgs) -> Result<Verdict, Failure> {
+    let overrides = overrides(&args.run)?;
     let config =
-        landfall_coordinator::Config::load(&args.config, process_environment(), &overrides)
+        landfall_coordinator::Config::load(&args.run.config, process_environment(), &overrides)
             .map_err(bad_configuration)?;
     let options = landfall_coordinator::RunOptions {
-        insecure_loopback: args.insecure_loopback,
+        insecure_loopback: args.run.insecure_loopback,
+        origin_is_lost: args.origin_is_lost,
         announce: Box::new(announce),
     };
     until_stopped(

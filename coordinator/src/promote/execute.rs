@@ -545,7 +545,7 @@ fn is_shown_first(order: &Order) -> bool {
     matches!(order.name, Name::File(_)) && order.replaces.is_none()
 }
 
-pub(super) fn repository(name: &Name) -> Option<Repository> {
+pub(crate) fn repository(name: &Name) -> Option<Repository> {
     match name {
         Name::Tag(repository, _) | Name::Root(repository, _) => Some(repository.clone()),
         Name::File(_) => None,

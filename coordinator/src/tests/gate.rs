@@ -121,6 +121,7 @@ fn names_of_a_gate_that_cannot_be_carried_on_are_dropped_however_often_that_fail
     ended.block_on(async {
         let options = RunOptions {
             insecure_loopback: true,
+            origin_is_lost: false,
             announce: Box::new(|_| {}),
         };
         let running = Box::pin(run(folders.config(Vec::new()), options, Shutdown::new()));

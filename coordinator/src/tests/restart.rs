@@ -132,6 +132,7 @@ async fn nothing_runs_without_identity_unless_loopback_is_asked_for() {
     let folders = Folders::new();
     let options = RunOptions {
         insecure_loopback: false,
+        origin_is_lost: false,
         announce: Box::new(|line| panic!("{line}")),
     };
     let refused = run(folders.config(Vec::new()), options, Shutdown::new()).await;

@@ -105,11 +105,21 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) async fn start(config: Config) -> Self {
+        Self::start_as(config, false).await
+    }
+
+    /// Starts with an origin that is known to be lost.
+    pub(super) async fn start_with_lost_origin(config: Config) -> Self {
+        Self::start_as(config, true).await
+    }
+
+    async fn start_as(config: Config, origin_is_lost: bool) -> Self {
         let shutdown = Shutdown::new();
         let (ready, announced) = oneshot::channel();
         let ready = Mutex::new(Some(ready));
         let options = RunOptions {
             insecure_loopback: true,
+            origin_is_lost,
             announce: Box::new(move |line| {
                 if let Some(ready) = ready.lock().unwrap().take() {
                     ready.send(line.to_owned()).unwrap();

@@ -38,8 +38,8 @@ pub use source::{
     Source, SourceError, SourceErrorKind, fetch_bytes,
 };
 pub use store::{
-    ASIDE, BucketStore, Destination, DirectoryStore, Item, NameChange, NamesBatch, NamesReport,
-    PartialWriter, RegistryStore, Shown, Store, StoreError, WriterOptions,
+    ASIDE, BucketStore, Destination, DirectoryStore, Item, MARKER, NameChange, NamesBatch,
+    NamesReport, PartialWriter, RegistryStore, Shown, Store, StoreError, WriterOptions,
 };
 pub use transfer::{
     FaultKind, Fetched, SourceFault, TransferError, TransferLimits, Want, fetch_pieces, transfer,

@@ -14,6 +14,7 @@ mod destination;
 mod directory;
 mod error;
 mod item;
+mod marker;
 mod registry;
 mod stream;
 
@@ -27,4 +28,5 @@ pub(crate) use directory::Index;
 pub use directory::{DirectoryStore, NamesBatch, NamesReport, PartialWriter, WriterOptions};
 pub use error::StoreError;
 pub use item::Item;
+pub use marker::MARKER;
 pub use registry::{ASIDE, RegistryStore};

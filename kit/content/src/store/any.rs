@@ -60,6 +60,22 @@ impl Store {
         environment: impl IntoIterator<Item = (String, String)>,
         owner: &str,
     ) -> Result<Self, StoreError> {
+        let store = Self::connect(url, environment, owner).await?;
+        store.sweep().await?;
+        Ok(store)
+    }
+
+    /// As [`Self::open`], and leaves alone what an earlier owner left in a bucket.
+    /// Before anything is written, [`Self::sweep`] it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub async fn connect(
+        url: &Url,
+        environment: impl IntoIterator<Item = (String, String)>,
+        owner: &str,
+    ) -> Result<Self, StoreError> {
         match url.scheme() {
             "file" => {
                 let folder = url.to_file_path().map_err(|()| StoreError::Url {
@@ -75,9 +91,21 @@ impl Store {
                 Ok(Self::Registry(opened))
             }
             _ => {
-                let opened = BucketStore::open(url, environment, owner).await?;
+                let opened = BucketStore::connect(url, environment, owner)?;
                 Ok(Self::Bucket(opened))
             }
+        }
+    }
+
+    /// Aborts what an earlier owner of the same name left in a bucket.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Remote`].
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Bucket(store) => store.sweep().await,
+            Self::Directory(_) | Self::Registry(_) => Ok(()),
         }
     }
 

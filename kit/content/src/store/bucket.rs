@@ -8,6 +8,7 @@
 //! .landfall/uploads/<owner>/<hex>  uploads under way of one owner
 //! .landfall/withheld/<hex>         objects that nobody is to find for now
 //! .landfall/aside/<hex>            what was not what its key said
+//! .landfall/log                    whose store it is; of an origin only
 //! ```
 //!
 //! A commit is the last request of a write, made only when every byte hashed to
@@ -82,9 +83,33 @@ impl fmt::Debug for BucketStore {
 
 impl BucketStore {
     /// The store at `url` (`s3://`, `gs://`, `az://`), with addresses and
-    /// credentials in the provider's usual variables. Uploads that an earlier
-    /// `owner` of the same name left are aborted: no two programs may open a
-    /// bucket under one name.
+    /// credentials in the provider's usual variables. Nothing is asked or changed
+    /// yet; before anything is written, [`Self::sweep`] it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Url`].
+    pub fn connect(
+        url: &Url,
+        environment: impl IntoIterator<Item = (String, String)>,
+        owner: &str,
+    ) -> Result<Self, StoreError> {
+        let connection = connect(url, environment)?;
+        let name = without_secrets(url).trim_end_matches('/').to_owned();
+        Ok(Self::new(connection, name, owner, true))
+    }
+
+    /// Aborts the uploads that an earlier owner of the same name left: no two
+    /// programs may write to a bucket under one name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Remote`] if the bucket cannot be read.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        self.abort_leftovers(None).await
+    }
+
+    /// As [`Self::connect`], swept.
     ///
     /// # Errors
     ///
@@ -94,11 +119,17 @@ impl BucketStore {
         environment: impl IntoIterator<Item = (String, String)>,
         owner: &str,
     ) -> Result<Self, StoreError> {
-        let connection = connect(url, environment)?;
-        let name = without_secrets(url).trim_end_matches('/').to_owned();
-        let store = Self::new(connection, name, owner, true);
-        store.abort_leftovers(None).await?;
+        let store = Self::connect(url, environment, owner)?;
+        store.sweep().await?;
         Ok(store)
+    }
+
+    pub(super) fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.store
+    }
+
+    pub(super) fn marker_key(&self) -> Path {
+        self.key(&[".landfall", "log"])
     }
 
     pub(crate) fn new(connection: Connection, name: String, owner: &str, describes: bool) -> Self {
@@ -598,7 +629,7 @@ fn media_type_of(path: &FilePath) -> Option<MediaType> {
     MediaType::try_new(text).ok()
 }
 
-async fn read_bounded(
+pub(super) async fn read_bounded(
     found: object_store::GetResult,
     key: &Path,
     limit: u64,
@@ -619,7 +650,10 @@ async fn read_bounded(
     }
 }
 
-fn remote(operation: &'static str, key: &Path) -> impl Fn(object_store::Error) -> StoreError {
+pub(super) fn remote(
+    operation: &'static str,
+    key: &Path,
+) -> impl Fn(object_store::Error) -> StoreError {
     let key = key.clone();
     move |error| StoreError::from_bucket(operation, &key, &error)
 }

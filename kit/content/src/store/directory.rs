@@ -10,6 +10,7 @@
 //! .landfall/aside/<hex>           what was not what its name said, out of sight
 //! .landfall/tmp/                  names in the making; emptied when nobody has the store open
 //! .landfall/{lock,names.lock}     advisory locks
+//! .landfall/log                   whose store it is; of an origin only
 //! ```
 //!
 //! Commit is durable before anybody is told: write under another name, fsync,
@@ -18,7 +19,7 @@
 
 mod aside;
 mod blobs;
-mod durable;
+pub(super) mod durable;
 mod lane;
 mod names;
 mod partial;
@@ -163,7 +164,7 @@ impl DirectoryStore {
     }
 
     /// A name in `.landfall/tmp` that nobody else uses.
-    fn temporary(&self) -> PathBuf {
+    pub(super) fn temporary(&self) -> PathBuf {
         let number = self.inner.unique.fetch_add(1, Ordering::Relaxed);
         // The address tells handles of one process apart, the id processes.
         let name = format!(

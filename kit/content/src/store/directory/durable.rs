@@ -10,11 +10,11 @@ use crate::store::StoreError;
 /// Mode of objects: nobody changes them in place, also not through a link.
 pub(super) const READ_ONLY: u32 = 0o444;
 /// Mode of `index.json` and the like.
-pub(super) const WRITABLE: u32 = 0o644;
+pub(in crate::store) const WRITABLE: u32 = 0o644;
 
 /// Writes `content` to `temporary` and moves it to `path`, replacing what was
 /// there.
-pub(super) fn replace(
+pub(in crate::store) fn replace(
     temporary: &Path,
     path: &Path,
     content: &[u8],
@@ -66,7 +66,7 @@ pub(super) fn remove(path: &Path) -> Result<bool, StoreError> {
 }
 
 /// Fsyncs the folder that `path` lies in.
-pub(super) fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
+pub(in crate::store) fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
     sync_folder(path.parent().unwrap_or(Path::new("/")))
 }
 
