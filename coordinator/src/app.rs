@@ -1,6 +1,8 @@
 //! Puts the coordinator together: the only place that wires things.
 
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -308,6 +310,7 @@ async fn start(
     let audit = |error: AuditError| RunError::Audit(chain(&error));
     let audits = audits.await.map_err(audit)?;
     let asked = state.asked();
+    let database = state.clone();
     let history_state = state.clone();
     let planner = Planner {
         state,
@@ -324,6 +327,7 @@ async fn start(
     };
     let ready = Ready::new();
     let serving = ready.condition("operations");
+    database.tell(ready.condition("database"));
     signature.tell(ready.condition("signature"));
     let router = web::router(Web {
         statuses: statuses.clone(),
@@ -399,7 +403,7 @@ fn check(config: &Config) -> Result<(), RunError> {
 async fn open_state(config: &Config) -> Result<(State, StateThread, LogSigner), RunError> {
     let folder = config.data_dir.clone();
     let (state, thread) = blocking(move || {
-        create_folder(&folder)?;
+        create_private_folder(&folder)?;
         Ok(State::open(&folder.join("coordinator.sqlite"))?)
     })
     .await?;
@@ -429,6 +433,21 @@ async fn open_store(
 
 fn create_folder(path: &Path) -> Result<(), RunError> {
     std::fs::create_dir_all(path).map_err(|source| RunError::Folder {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Keys, tokens and history: one that is there keeps its mode.
+fn create_private_folder(path: &Path) -> Result<(), RunError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        create_folder(above)?;
+    }
+    let created = DirBuilder::new().mode(0o700).create(path);
+    created.map_err(|source| RunError::Folder {
         path: path.to_owned(),
         source,
     })

@@ -22,15 +22,18 @@ mod schema;
 pub(crate) mod sparse;
 pub(crate) mod tokens;
 
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use landfall_catalog::Digest;
-use landfall_proto::status::{Classify, Fault};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use landfall_proto::status::{Classify, Fault, chain};
+use landfall_runtime::ops::Condition;
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 /// Jobs that may wait for the writer. Each is small; who comes later waits in
@@ -77,7 +80,60 @@ impl Classify for StateError {
     fn fault(&self) -> Fault {
         match self {
             Self::Closed => Fault::Unavailable,
+            // Whoever asked may know, and can do nothing about it.
+            Self::Query { .. } if self.is_disk() => Fault::Exhausted,
             Self::Open { .. } | Self::TooNew { .. } | Self::Query { .. } => Fault::Bug,
+        }
+    }
+}
+
+impl StateError {
+    /// Whether the disk under the database is full or refuses.
+    fn is_disk(&self) -> bool {
+        let Self::Query {
+            source: rusqlite::Error::SqliteFailure(error, _),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        matches!(
+            error.code,
+            ErrorCode::DiskFull
+                | ErrorCode::ReadOnly
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+        )
+    }
+}
+
+/// Whether the database can be written.
+#[derive(Debug, Default)]
+struct Writing {
+    is_failing: AtomicBool,
+    condition: OnceLock<Condition>,
+}
+
+impl Writing {
+    /// Takes note of how a write went; tells people when that changes.
+    fn went(&self, error: Option<&StateError>) {
+        let is_failing = match error {
+            None => false,
+            Some(error) if error.is_disk() => true,
+            // Says nothing about the disk.
+            Some(_) => return,
+        };
+        if self.is_failing.swap(is_failing, Ordering::SeqCst) == is_failing {
+            return;
+        }
+        match error {
+            Some(error) => {
+                tracing::error!(error = %chain(error), "the database cannot be written: make room on its disk");
+            }
+            None => tracing::info!("the database can be written again"),
+        }
+        if let Some(condition) = self.condition.get() {
+            condition.set(!is_failing);
         }
     }
 }
@@ -89,6 +145,7 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 pub(crate) struct State {
     jobs: mpsc::Sender<Job>,
     asked: Arc<AtomicU64>,
+    writing: Arc<Writing>,
 }
 
 /// The thread that owns the connection. It ends when the last [`State`] is
@@ -114,6 +171,8 @@ impl State {
             path: path.to_owned(),
             source,
         };
+        keep_private(path)
+            .map_err(|error| open(rusqlite::Error::ToSqlConversionFailure(Box::new(error))))?;
         let mut connection = Connection::open(path).map_err(open)?;
         configure(&connection).map_err(open)?;
         schema::migrate(&mut connection)?;
@@ -129,8 +188,19 @@ impl State {
                 }
             })
             .map_err(|error| open(rusqlite::Error::ToSqlConversionFailure(Box::new(error))))?;
-        let asked = Arc::default();
-        Ok((Self { jobs, asked }, StateThread(Some(thread))))
+        let state = Self {
+            jobs,
+            asked: Arc::default(),
+            writing: Arc::default(),
+        };
+        Ok((state, StateThread(Some(thread))))
+    }
+
+    /// Is told whether the database can be written.
+    pub(crate) fn tell(&self, condition: Condition) {
+        condition.set(!self.writing.is_failing.load(Ordering::SeqCst));
+        // There is one program and one condition.
+        let _ = self.writing.condition.set(condition);
     }
 
     /// Runs `job` in one durable transaction. It is kept if `job` is `Ok`.
@@ -141,14 +211,16 @@ impl State {
         what: &'static str,
         job: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StateError> {
-        self.call(what, move |connection| {
+        let written = self.call(what, move |connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = job(&transaction)?;
             transaction.commit()?;
             Ok(value)
-        })
-        .await
+        });
+        let written = written.await;
+        self.writing.went(written.as_ref().err());
+        written
     }
 
     /// Runs `job`, which only reads.
@@ -182,6 +254,25 @@ impl State {
             .map_err(|_| StateError::Closed)?
             .map_err(|source| StateError::Query { what, source })
     }
+}
+
+/// Hashes of tokens, and who did what, are nobody else's business. The files that
+/// `SQLite` makes beside the database get its mode.
+fn keep_private(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    for beside in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(beside);
+        match fs::set_permissions(&file, Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
@@ -267,6 +358,52 @@ pub(crate) mod tests {
             .await
             .unwrap();
         assert_eq!(count, 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_with_its_cause_and_until_there_is_room() {
+        let (_folder, state, _thread) = scratch();
+        let ready = landfall_runtime::ops::Ready::new();
+        state.tell(ready.condition("database"));
+        let limit = async |pages: u32| {
+            let set = format!("PRAGMA max_page_count = {pages}");
+            let limited = state.read("limit", move |connection| {
+                connection.query_row(&set, (), |row| row.get::<_, i64>(0))
+            });
+            limited.await.unwrap()
+        };
+        let write = async || {
+            let write = state.write("write", |tx| {
+                tx.execute(
+                    "INSERT INTO transition (mirror, time, was, became, reason) VALUES (hex(zeroblob(100000)), 1, '', '', '')",
+                    (),
+                )
+            });
+            write.await
+        };
+        assert!(ready.is_ready());
+        limit(1).await;
+        let status = landfall_proto::status::to_status(&write().await.unwrap_err());
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert!(status.message().contains("full"), "{status}");
+        assert_eq!(ready.unmet(), ["database"]);
+        limit(1_000_000).await;
+        write().await.unwrap();
+        assert!(ready.is_ready());
+    }
+
+    #[tokio::test]
+    async fn nobody_else_can_read_the_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.sqlite");
+        fs::write(&path, b"").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let (_state, _thread) = State::open(&path).unwrap();
+        for file in fs::read_dir(folder.path()).unwrap() {
+            let file = file.unwrap();
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{file:?}");
+        }
     }
 
     #[tokio::test]

@@ -82,12 +82,15 @@ pub fn chain(error: &dyn Error) -> String {
 }
 
 /// The gRPC status of an error, with its whole chain as the message. A [`Fault::Bug`]
-/// says only that, since its causes are nobody else's business.
+/// says only that, since its causes are nobody else's business: they are in the log.
 #[must_use]
 pub fn to_status(error: &impl Classify) -> Status {
     let fault = error.fault();
     let message = match fault {
-        Fault::Bug => format!("internal error: {error}"),
+        Fault::Bug => {
+            tracing::error!(error = chain(error), "an internal error was answered");
+            format!("internal error: {error} (the coordinator's log has the cause)")
+        }
         Fault::InvalidInput
         | Fault::NotFound
         | Fault::Withdrawn

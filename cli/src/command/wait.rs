@@ -1,6 +1,6 @@
 //! `landfall wait`: until enough mirrors have the names of a revision.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landfall_proto::v1;
 use landfall_runtime::{Clock, SystemClock};
@@ -15,6 +15,11 @@ use crate::{
 
 /// How often the coordinator is asked.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// How long a coordinator may be out of reach that has answered before …
+const PATIENCE: Duration = Duration::from_secs(60);
+/// … and one that never has.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many of the active mirrors have the names of a revision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +59,7 @@ pub(crate) async fn run(args: WaitArgs) -> Result<Verdict, Failure> {
     let begun = SystemClock.now();
     let mut progress = Progress::new("mirrors ready", false);
     let mut told = None;
+    let mut last_sign = None;
     loop {
         // Out of reach for a moment is no reason to give up.
         let (seen, trouble) = match status::fetch(&args.coordinator.coordinator).await {
@@ -67,6 +73,15 @@ pub(crate) async fn run(args: WaitArgs) -> Result<Verdict, Failure> {
                 return Err(failure);
             }
         };
+        if seen.is_some() {
+            last_sign = Some(SystemClock.now());
+        }
+        if let Some(why) = &trouble
+            && is_gone(begun, last_sign, SystemClock.now())
+        {
+            progress.finish();
+            return Err(Failure::Failed(why.clone()));
+        }
         let newest = seen.map(|seen| seen.newest);
         if let Some(newest) = newest.filter(|newest| *newest < args.revision)
             && told.replace(newest) != Some(newest)
@@ -102,6 +117,15 @@ pub(crate) async fn run(args: WaitArgs) -> Result<Verdict, Failure> {
     }
 }
 
+/// Whether a coordinator that does not answer has had its time to come back.
+fn is_gone(begun: Instant, last_sign: Option<Instant>, now: Instant) -> bool {
+    let (since, patience) = match last_sign {
+        Some(last_sign) => (last_sign, PATIENCE),
+        None => (begun, FIRST_PATIENCE),
+    };
+    now.saturating_duration_since(since) >= patience
+}
+
 /// Nobody can have what does not exist, so the wait may be for a mistyped number.
 fn tell_unpublished(args: &WaitArgs, newest: u64, progress: &Progress) -> Result<(), Failure> {
     let revision = args.revision;
@@ -129,6 +153,15 @@ mod tests {
             names_revision,
             ..v1::MirrorStatus::default()
         }
+    }
+
+    #[test]
+    fn a_coordinator_that_does_not_answer_is_not_waited_for_for_ever() {
+        let begun = SystemClock.now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        assert!(!is_gone(begun, None, at(4)) && is_gone(begun, None, at(5)));
+        let seen = Some(at(1_000));
+        assert!(!is_gone(begun, seen, at(1_059)) && is_gone(begun, seen, at(1_060)));
     }
 
     #[test]

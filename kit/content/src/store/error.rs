@@ -6,6 +6,9 @@ use landfall_catalog::Digest;
 
 use crate::source::{SourceError, SourceErrorKind};
 
+/// Where clouds keep the credentials of their machines: asked when there are no
+/// others.
+const METADATA: [&str; 2] = ["169.254.169.254", "metadata.google.internal"];
 /// Longest text of an error that is handed on.
 const MOST_DETAIL: usize = 500;
 
@@ -146,10 +149,18 @@ impl StoreError {
         key: &object_store::path::Path,
         error: &object_store::Error,
     ) -> Self {
+        let said = error.to_string();
+        let detail = if METADATA.iter().any(|address| said.contains(address)) {
+            "no credentials were found: the provider's variables hold none (such as AWS_ACCESS_KEY_ID \
+             and AWS_SECRET_ACCESS_KEY), and this machine's metadata service gave none"
+                .to_owned()
+        } else {
+            without_queries(&said)
+        };
         Self::Remote {
             operation,
             place: key.to_string(),
-            detail: without_queries(&error.to_string()),
+            detail,
             retry_after: None,
         }
     }
@@ -207,6 +218,18 @@ pub(crate) fn without_queries(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_credentials_are_called_so() {
+        let key = object_store::path::Path::from("x");
+        let error = object_store::Error::Generic {
+            store: "S3",
+            source: "Error performing PUT http://169.254.169.254/latest/api/token".into(),
+        };
+        let told = StoreError::from_bucket("list", &key, &error).to_string();
+        assert!(told.contains("no credentials"), "{told}");
+        assert!(!told.contains("169.254"), "{told}");
+    }
 
     #[test]
     fn a_signed_url_is_shown_without_its_signature() {
