@@ -49,7 +49,7 @@ fn commands() -> Vec<String> {
 }
 
 #[test]
-fn a_good_change_passes_and_one_of_both_halves_does_not() {
+fn a_good_change_passes_and_neither_a_moved_name_nor_both_halves_do() {
     let checkout = TempDir::new().unwrap();
     let top = checkout.path();
     let git = |arguments: &[&str]| git(top, arguments);
@@ -87,6 +87,28 @@ fn a_good_change_passes_and_one_of_both_halves_does_not() {
         let output = run(&command);
         assert!(output.status.success(), "{command}: {output:?}");
     }
+    // What production would refuse at every promotion from then on.
+    git(&["update-ref", "refs/remotes/origin/main", "HEAD"]);
+    let images = top.join(format!("registry.k8s.io/images/{PROJECT}/images.yaml"));
+    let text = fs::read_to_string(&images).unwrap();
+    let other = landfall_catalog::Digest::of(b"other").to_string();
+    let app = landfall_catalog::Digest::of(b"app").to_string();
+    fs::write(&images, text.replace(&app, &other)).unwrap();
+    for command in commands() {
+        let output = run(&command);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert!(said.contains("error[moved-name]"), "{said}");
+    }
+    fs::write(&images, "[]\n").unwrap();
+    for command in commands() {
+        let output = run(&command);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{command}: {output:?}");
+        assert!(said.contains("note[unlisted-names]"), "{said}");
+    }
+    fs::write(&images, text).unwrap();
+    git(&["update-ref", "refs/remotes/origin/main", "HEAD~1"]);
     let registries = top.join(format!(
         "registry.k8s.io/manifests/{PROJECT}/promoter-manifest.yaml"
     ));

@@ -5,8 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use landfall_catalog::Catalog;
 use landfall_promotion::{
-    Finding, ProductionRule, SourceFile, Tree, Unreadable,
+    Finding, MutableNames, Parsed, Plan, PlanOptions, ProductionRule, SourceFile, Tree, Unreadable,
     layout::{self, MAX_FILE_BYTES, MAX_FILES},
     plain, rules,
 };
@@ -251,16 +252,32 @@ pub(crate) fn shown(dir: &Path, finding: &Finding) -> Finding {
     shown
 }
 
-/// The `[[production]]` rules of a coordinator's configuration; none without a file.
-pub(crate) fn production_rules(config: Option<&Path>) -> Result<Vec<ProductionRule>, Failure> {
-    /// Only these keys are looked at: the file may be a coordinator's.
-    #[derive(Deserialize)]
-    struct Rules {
-        #[serde(default)]
-        production: Vec<ProductionRule>,
+/// What of a coordinator's configuration decides how manifests are read; the rest
+/// of it is not looked at.
+#[derive(Default, Deserialize)]
+pub(crate) struct Rules {
+    /// None: destinations are taken as they are.
+    #[serde(default)]
+    pub(crate) production: Vec<ProductionRule>,
+    #[serde(default)]
+    pub(crate) mutable: MutableNames,
+}
+
+impl Rules {
+    /// What the manifests ask for, against an empty catalog.
+    pub(crate) fn plan(&self, parsed: &Parsed, options: PlanOptions) -> Plan {
+        let options = PlanOptions {
+            mutable: self.mutable.clone(),
+            ..options
+        };
+        landfall_promotion::plan(parsed, &self.production, &Catalog::default(), &options)
     }
+}
+
+/// The rules of a coordinator's configuration; the usual ones without a file.
+pub(crate) fn rules(config: Option<&Path>) -> Result<Rules, Failure> {
     let Some(path) = config else {
-        return Ok(Vec::new());
+        return Ok(Rules::default());
     };
     let cannot = |error: &dyn std::error::Error| {
         Failure::Usage(format!(
@@ -278,7 +295,7 @@ pub(crate) fn production_rules(config: Option<&Path>) -> Result<Vec<ProductionRu
             path.display()
         ));
     }
-    Ok(rules.production)
+    Ok(rules)
 }
 
 #[cfg(test)]

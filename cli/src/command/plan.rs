@@ -1,6 +1,6 @@
 //! `landfall plan`: what promoting would do, offline or against a coordinator.
 
-use landfall_catalog::{Catalog, Digest};
+use landfall_catalog::Digest;
 use landfall_promotion::{Asked, Finding, PlanOptions};
 use landfall_proto::v1::promotion_client::PromotionClient;
 use serde::Serialize;
@@ -72,14 +72,14 @@ pub(crate) async fn run(args: PlanArgs) -> Result<Verdict, Failure> {
 
 fn offline(args: &PlanArgs, known: &Known) -> Result<(Plan, String, u64), Failure> {
     let tree = manifests::only(manifests::read(&args.dir)?, &args.only.projects)?;
-    let rules = manifests::production_rules(args.config.as_deref())?;
+    let rules = manifests::rules(args.config.as_deref())?;
     let parsed = landfall_promotion::parse(&tree);
     let options = PlanOptions {
         prune: args.changes.prune,
         allow_tag_moves: args.changes.allow_tag_moves,
         ..PlanOptions::default()
     };
-    let mut planned = landfall_promotion::plan(&parsed, &rules, &Catalog::default(), &options);
+    let mut planned = rules.plan(&parsed, options);
     landfall_promotion::with_excerpts(&mut planned.findings, &tree);
     let refused = planned
         .refused

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use landfall_promotion::{Figures, Finding, Severity, rules};
+use landfall_promotion::{Change, Figures, Finding, PlanOptions, Severity, rules};
 use serde_json::json;
 
 use super::{change, findings::Known, manifests};
@@ -18,18 +18,18 @@ use crate::{
 pub(crate) fn run(args: ValidateArgs) -> Result<Verdict, Failure> {
     let known = Known::read(args.known.acknowledged.as_deref(), &args.dir)?;
     let tree = manifests::read(&args.dir)?;
-    let production = manifests::production_rules(args.config.as_deref())?;
+    let rules = manifests::rules(args.config.as_deref())?;
     let parsed = landfall_promotion::parse(&tree);
     // What only shows across projects or destinations is found by planning.
-    let plan = landfall_promotion::plan(
-        &parsed,
-        &production,
-        &landfall_catalog::Catalog::default(),
-        &landfall_promotion::PlanOptions::default(),
-    );
-    let mut findings = plan.findings;
+    let mut plan = rules.plan(&parsed, PlanOptions::default());
+    let mut findings = std::mem::take(&mut plan.findings);
+    if let Some(changes) = changes(&args)? {
+        findings.extend(landfall_promotion::separation(&changes));
+        let before = landfall_promotion::before(&tree, &changes);
+        let before = rules.plan(&landfall_promotion::parse(&before), PlanOptions::default());
+        findings.extend(landfall_promotion::compared(&before, &plan));
+    }
     landfall_promotion::with_excerpts(&mut findings, &tree);
-    findings.extend(about_the_change(&args)?);
     if args.owners {
         let present = |path: &str| args.dir.join(path).is_file();
         findings.extend(landfall_promotion::missing_owners(&tree, present));
@@ -57,8 +57,8 @@ pub(crate) fn run(args: ValidateArgs) -> Result<Verdict, Failure> {
     })
 }
 
-/// Whether a change touches both halves.
-fn about_the_change(args: &ValidateArgs) -> Result<Option<Finding>, Failure> {
+/// What the change touches that is checked; none without `--base`.
+fn changes(args: &ValidateArgs) -> Result<Option<Vec<Change>>, Failure> {
     let Some(base) = &args.base else {
         return Ok(None);
     };
@@ -68,8 +68,7 @@ fn about_the_change(args: &ValidateArgs) -> Result<Option<Finding>, Failure> {
             args.dir.display()
         )));
     }
-    let changes = change::since(&args.dir, base)?;
-    Ok(landfall_promotion::separation(&changes))
+    change::since(&args.dir, base).map(Some)
 }
 
 /// A file's path from the top of its checkout; its name, if it is in none.

@@ -27,6 +27,7 @@
 mod acknowledged;
 mod asked;
 mod canonical;
+mod compared;
 mod conflict;
 mod excerpt;
 mod finding;
@@ -45,6 +46,7 @@ mod separation;
 
 pub use acknowledged::{ACKNOWLEDGED_FILE, Acknowledgement, Acknowledgements};
 pub use asked::{Asked, SourceRef};
+pub use compared::{before, compared};
 pub use finding::{Finding, MAX_FINDINGS_PER_FILE, Position, Severity, with_excerpts};
 pub use manifest::layout;
 pub use mutable::{MutableNames, cosign_subject, is_referrers_tag};

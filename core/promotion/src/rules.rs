@@ -77,6 +77,8 @@ rules! {
     // Beside the manifests.
     UNREADABLE = Error, true, "unreadable", "make it a regular file of UTF-8 text at its usual place; until then nothing of the project is removed";
     MIXED_HALVES = Error, false, "mixed-halves", "make it two changes: the sensitive half is for administrators, the delegated half for the project";
+    MOVED_NAME = Error, false, "moved-name", "a tag and a path mean one content for ever: give the new one a name of its own; if it has to move, acknowledge this and promote with --allow-tag-moves";
+    UNLISTED_NAMES = Note, false, "unlisted-names", "nothing, if it is meant: they stay in production until they are pruned or withdrawn";
     MISSING_OWNERS = Warning, false, "missing-owners", "add the OWNERS file that says who may change the project's list";
     STALE_ACKNOWLEDGEMENT = Note, false, "stale-acknowledgement", "delete the acknowledgement, or correct its hash and rule";
     // What planning finds.

@@ -8,7 +8,8 @@ use std::path::Path;
 use landfall_catalog::{Catalog, Digest};
 use landfall_promotion::{
     Acknowledgement, Acknowledgements, Change, Finding, PlanOptions, ProductionRule, Tree,
-    Unreadable, layout, missing_owners, parse, plan, rules, separation, with_excerpts,
+    Unreadable, before, compared, layout, missing_owners, parse, plan, rules, separation,
+    with_excerpts,
 };
 
 use crate::support::{drawn, tree};
@@ -130,6 +131,29 @@ fn a_change_of_both_halves_is_told_with_the_files_of_each() {
         let changes = [change(sensitive.0, sensitive.1), change(delegated, "- a\n")];
         check(name, &[separation(&changes).unwrap()]);
     }
+}
+
+#[test]
+fn what_a_change_makes_of_names_that_were_listed_is_told() {
+    let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+    let now = format!("- name: app\n  dmap:\n    \"{b}\": [v1]\n");
+    let now = tree(&[REGISTRIES, ("images/p/images.yaml", &now)]);
+    let changes = [Change {
+        path: "images/p/images.yaml".to_owned(),
+        before: Some(format!("- name: app\n  dmap:\n    \"{a}\": [v1, v2]\n")),
+        after: Some(now.files[1].text.clone()),
+    }];
+    let planned = |tree: &Tree| {
+        plan(
+            &parse(tree),
+            &[],
+            &Catalog::default(),
+            &PlanOptions::default(),
+        )
+    };
+    let mut findings = compared(&planned(&before(&now, &changes)), &planned(&now));
+    with_excerpts(&mut findings, &now);
+    check("names_of_a_change", &findings);
 }
 
 #[test]
