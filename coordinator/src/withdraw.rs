@@ -195,10 +195,11 @@ impl Withdrawals {
             .collect::<Result<(), String>>()
             .map_err(|why| match wish.way {
                 Way::Withdraw(terms)
-                    if terms.others != Others::Keep && !change.others.is_empty() =>
+                    if !matches!(terms.others, Others::Keep | Others::Drop)
+                        && !change.others.is_empty() =>
                 {
                     ChangeError::NotYours(format!(
-                        "{why} (--keep-shared leaves what other names mean, too)"
+                        "{why} (--keep-shared leaves what other names mean, too; --drop-names takes just your own names away)"
                     ))
                 }
                 Way::Withdraw(_) | Way::Reinstate => ChangeError::NotYours(why),
@@ -214,7 +215,7 @@ impl Withdrawals {
         if !change.unsaid.is_empty() {
             return Err(ChangeError::Unsaid(change.unsaid));
         }
-        if change.objects.is_empty() {
+        if change.objects.is_empty() && change.dropped.is_empty() {
             return Ok(Changed {
                 change,
                 operation: String::new(),
@@ -258,7 +259,7 @@ impl Withdrawals {
             Way::Reinstate => ("reinstate", "reinstated"),
         };
         let why = format!("{verb} {}: {}", wish.what, wish.reason);
-        let plan = digest_of(verb, &wish.reason, &change.objects);
+        let plan = digest_of(verb, &wish.reason, &change);
         let start = rows::Start {
             id: id.clone(),
             plan,
@@ -272,12 +273,22 @@ impl Withdrawals {
             .objects
             .iter()
             .map(|digest| (digest.to_string(), *digest))
+            .chain(
+                change
+                    .dropped
+                    .iter()
+                    .map(|(name, digest)| (name.to_string(), *digest)),
+            )
             .collect();
+        let after_objects = (0_u32..).skip(change.objects.len());
+        let dropped = after_objects.zip(&change.dropped);
+        let dropped = dropped.map(|(position, (name, digest))| (position, name, *digest));
+        let holding = Holding::taken_away(dropped, wish.who.clone(), why.clone());
         let halves = self.state.read("read projects", projects::all).await?;
         let projects = Bounds::new(&halves, &self.rules).owners_of(&change.reach);
         let choice = Choice::parse(&wish.what)?;
         let (expected, reason, way) = (change.clone(), wish.reason, wish.way);
-        let encoded = encode(way, &expected.objects, &reason)?;
+        let encoded = encode(way, &expected, &reason)?;
         let revision = self
             .ledger
             .commit(Draft {
@@ -291,7 +302,7 @@ impl Withdrawals {
                     projects,
                 },
                 unchanged: 0,
-                holding: Holding::default(),
+                holding,
                 after: After::Ends,
                 author: Author {
                     who: wish.who,
@@ -364,17 +375,23 @@ fn decide(catalog: &Catalog, way: Way, choice: &Choice) -> Result<Change, Change
 
 fn encode(
     way: Way,
-    objects: &[Digest],
+    change: &Change,
     reason: &str,
 ) -> Result<Vec<(Entry, bytes::Bytes)>, ChangeError> {
+    let objects = change.objects.iter().map(|digest| {
+        let (digest, reason) = (*digest, reason.to_owned());
+        match way {
+            Way::Withdraw(_) => Entry::Withdrawn { digest, reason },
+            Way::Reinstate => Entry::Reinstated { digest, reason },
+        }
+    });
+    let dropped = change.dropped.iter().map(|(name, _)| Entry::NameRemoved {
+        name: name.clone(),
+        reason: reason.to_owned(),
+    });
     objects
-        .iter()
-        .map(|digest| {
-            let (digest, reason) = (*digest, reason.to_owned());
-            let entry = match way {
-                Way::Withdraw(_) => Entry::Withdrawn { digest, reason },
-                Way::Reinstate => Entry::Reinstated { digest, reason },
-            };
+        .chain(dropped)
+        .map(|entry| {
             let encoded = encode_entry(&entry)?;
             Ok((entry, encoded))
         })
@@ -389,19 +406,23 @@ fn compose(
     encoded: Vec<(Entry, bytes::Bytes)>,
     outcome: &'static str,
 ) -> Composed {
-    let still_holds =
-        now.is_some_and(|now| now.objects == expected.objects && now.reach == expected.reach);
-    let (outcome, detail) = if still_holds {
-        (outcome, "")
-    } else {
-        ("refused", "the catalog changed meanwhile")
+    let still_holds = now.is_some_and(|now| {
+        now.objects == expected.objects
+            && now.reach == expected.reach
+            && now.dropped == expected.dropped
+    });
+    let detail = match still_holds {
+        true => "",
+        false => "the catalog changed meanwhile",
     };
+    let objects = expected.objects.iter().map(|_| outcome);
+    let dropped = expected.dropped.iter().map(|_| "removed");
     let mut composed = Composed {
         decisions: (0_u32..)
-            .zip(&expected.objects)
-            .map(|(position, _)| Decision {
+            .zip(objects.chain(dropped))
+            .map(|(position, outcome)| Decision {
                 position,
-                outcome,
+                outcome: if still_holds { outcome } else { "refused" },
                 detail: detail.to_owned(),
             })
             .collect(),
@@ -413,10 +434,13 @@ fn compose(
     composed
 }
 
-fn digest_of(verb: &str, reason: &str, objects: &[Digest]) -> Digest {
+fn digest_of(verb: &str, reason: &str, change: &Change) -> Digest {
     let mut text = format!("landfall {verb} 1\n{}\n{reason}\n", reason.len());
-    for digest in objects {
+    for digest in &change.objects {
         text.push_str(&format!("{digest}\n"));
+    }
+    for (name, digest) in &change.dropped {
+        text.push_str(&format!("{name} {digest}\n"));
     }
     Digest::of(text.as_bytes())
 }

@@ -37,6 +37,10 @@ pub(crate) struct WithdrawArgs {
     /// Leaves what has other names, too, under all its names.
     #[arg(long)]
     pub(crate) keep_shared: bool,
+    /// Takes away just the names that were asked for where the content has other
+    /// names, too: it stays under these. `reconcile` does not set them again.
+    #[arg(long, conflicts_with_all = ["keep_shared", "with_other_names"])]
+    pub(crate) drop_names: bool,
     /// As one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -28,6 +28,9 @@ struct Changed {
     other_names: Vec<String>,
     /// Names that were meant and stay: other names mean the same.
     kept: Vec<String>,
+    /// Names that were meant and go: their content stays under others.
+    dropped: Vec<String>,
+    dropped_count: u64,
     parents: Vec<String>,
     referrers: Vec<String>,
     /// Of a dry run: what has to be said first.
@@ -62,6 +65,7 @@ pub(crate) async fn withdraw(args: WithdrawArgs) -> Result<Verdict, Failure> {
             leave_parents: args.leave_parents,
             with_other_names: args.with_other_names,
             keep_shared: args.keep_shared,
+            drop_names: args.drop_names,
         })
         .await
         .map_err(|status| connect::refused(coordinator, &status))?;
@@ -138,6 +142,10 @@ impl Changed {
             ("means it, too", &self.other_names),
             ("stays, since other names mean the same", &self.kept),
             (
+                "goes, and its content stays under other names",
+                &self.dropped,
+            ),
+            (
                 "stays without it, and answers 410 for this part",
                 &self.parents,
             ),
@@ -150,6 +158,18 @@ impl Changed {
         let more = self.still_withdrawn_count - self.still_withdrawn.len() as u64;
         if more > 0 {
             lines.push(format!("stays withdrawn: {more} more"));
+        }
+        if self.dropped_count > 0 {
+            lines.push(match self.revision {
+                0 => format!("{} names would go", self.dropped_count),
+                revision => format!(
+                    "{} names went in revision {revision}; who promotes them by hand sets them again",
+                    self.dropped_count
+                ),
+            });
+        }
+        if self.object_count == 0 && self.dropped_count > 0 {
+            return lines.join("\n");
         }
         if self.object_count == 0 {
             lines.push(format!(
@@ -220,6 +240,8 @@ impl From<v1::WithdrawResponse> for Changed {
             names: response.names,
             other_names: response.other_names,
             kept: response.kept,
+            dropped_count: response.dropped_count,
+            dropped: response.dropped,
             parents: response.parents,
             unsaid: response.unsaid,
             still_withdrawn_count: response

@@ -61,11 +61,18 @@ fn terms(request: &v1::WithdrawRequest) -> Result<Terms, Status> {
             (false, true) => Parents::Leave,
             (true, true) => return both("with_parents", "leave_parents"),
         },
-        others: match (request.with_other_names, request.keep_shared) {
-            (false, false) => Others::Unsaid,
-            (true, false) => Others::Take,
-            (false, true) => Others::Keep,
-            (true, true) => return both("with_other_names", "keep_shared"),
+        others: match (
+            request.with_other_names,
+            request.keep_shared,
+            request.drop_names,
+        ) {
+            (false, false, false) => Others::Unsaid,
+            (true, false, false) => Others::Take,
+            (false, true, false) => Others::Keep,
+            (false, false, true) => Others::Drop,
+            (true, true, _) => return both("with_other_names", "keep_shared"),
+            (true, false, true) => return both("with_other_names", "drop_names"),
+            (false, true, true) => return both("keep_shared", "drop_names"),
         },
     })
 }
@@ -125,6 +132,10 @@ fn to_wire(changed: Changed) -> v1::WithdrawResponse {
         referrers: digests(&change.referrers),
         troubles: troubles.into_iter().take(SHOWN).collect(),
         kept: names(&change.kept),
+        dropped: (change.dropped.iter().take(SHOWN))
+            .map(|(name, _)| name.to_string())
+            .collect(),
+        dropped_count: change.dropped.len() as u64,
         still_withdrawn_count: change.still.len() as u64,
         still_withdrawn: shown_all(&change.still),
         unsaid: change.unsaid,

@@ -45,6 +45,25 @@ impl Holding {
         }
     }
 
+    /// Of names that are taken away from what stays under others.
+    pub(crate) fn taken_away<'a>(
+        names: impl Iterator<Item = (u32, &'a Name, Digest)>,
+        who: String,
+        why: String,
+    ) -> Self {
+        let changes = names.map(|(position, name, meaning)| {
+            let (lost, back) = (Some(meaning), None);
+            (
+                position,
+                (name.to_string(), Change::TakeBack { lost, back }),
+            )
+        });
+        Self {
+            by: Some((How::Reverted, who, why)),
+            changes: changes.collect(),
+        }
+    }
+
     /// Of what waits at a gate that somebody, or its time, gave up.
     pub(crate) fn given_up<'a>(
         names: impl Iterator<Item = (u32, &'a Name, Option<Digest>)>,

@@ -420,7 +420,7 @@ async fn a_layer_that_anothers_image_needs_is_not_withdrawn_for_a_token() {
     coordinator.token = Some(token(&coordinator, "promote:a").await);
     let mut client = coordinator.promotion();
     let layer = Digest::of(base).to_string();
-    for choice in 0..16_u8 {
+    for choice in 0..32_u8 {
         let is = |bit: u8| choice & (1 << bit) != 0;
         let request = v1::WithdrawRequest {
             what: layer.clone(),
@@ -430,10 +430,11 @@ async fn a_layer_that_anothers_image_needs_is_not_withdrawn_for_a_token() {
             with_other_names: is(1),
             keep_shared: is(2),
             leave_parents: is(3),
+            drop_names: is(4),
         };
         let answer = client.withdraw(request).await;
         let revision = answer.map_or(0, |answer| answer.into_inner().revision);
-        assert_eq!(revision, 0, "{choice:04b}");
+        assert_eq!(revision, 0, "{choice:05b}");
         let path = "/origin/v2/b/app/manifests/v1";
         assert_eq!(coordinator.get(path).await.0, 200);
         let blob = format!("/origin/v2/b/app/blobs/{layer}");

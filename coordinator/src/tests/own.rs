@@ -5,7 +5,9 @@ use std::path::Path;
 use landfall_catalog::Digest;
 use landfall_proto::v1;
 use serde_json::Value;
+use tonic::Code;
 
+use super::reach::token;
 use super::registry::{TestRegistry, digest_of};
 use super::running::{Folders, Planned, Running, rule, write};
 
@@ -274,5 +276,61 @@ async fn what_staging_has_is_named_whoever_published_it_before() {
         (2, 3, 0),
         "{planned:?}"
     );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_project_takes_its_own_name_away_though_another_names_the_same() {
+    let mut world = world().await;
+    let index = digest_of(&world.index[0]);
+    world.registry.name("b/app", Some("any"), &world.index[0]);
+    let tree = world.folders.path("same");
+    images(&tree, "b", &[(&index, "v2")]);
+    let planned = world.plan(&tree).await;
+    assert_eq!(world.coordinator.promote(&planned).await.done.revision, 2);
+
+    world.coordinator.token = Some(token(&world.coordinator, "promote:a").await);
+    let mut client = world.coordinator.promotion();
+    let withdraw = |what: &str, with_other_names, keep_shared, drop_names| v1::WithdrawRequest {
+        what: what.into(),
+        reason: "leaked".into(),
+        with_other_names,
+        keep_shared,
+        drop_names,
+        ..v1::WithdrawRequest::default()
+    };
+    for (what, with_other_names, drop_names) in [
+        ("a/app:v1", false, false),
+        ("a/app:v1", true, false),
+        // Nor the other's name, nor the content under both.
+        ("b/app:v2", false, true),
+        (&index.to_string(), false, true),
+    ] {
+        let request = withdraw(what, with_other_names, false, drop_names);
+        let refused = client.withdraw(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{what}: {refused}");
+    }
+    let kept = client.withdraw(withdraw("a/app:v1", false, true, false));
+    assert_eq!(kept.await.unwrap().into_inner().revision, 0);
+    let dropped = client.withdraw(withdraw("a/app:v1", false, false, true));
+    let dropped = dropped.await.unwrap().into_inner();
+    assert_eq!((dropped.revision, dropped.object_count), (3, 0));
+    assert_eq!(dropped.dropped, ["a/app:v1"]);
+    for (path, status) in [("a/app/manifests/v1", 404), ("b/app/manifests/v2", 200)] {
+        let path = format!("/origin/v2/{path}");
+        assert_eq!(world.coordinator.get(&path).await.0, status, "{path}");
+    }
+
+    // Nothing that nobody confirms sets it again; a person does.
+    let tree = world.folders.path("listed");
+    images(&tree, "a", &[(&index, "v1")]);
+    for (unattended, expected) in [(true, "held"), (false, "present")] {
+        let options = v1::PlanOptions {
+            unattended,
+            ..v1::PlanOptions::default()
+        };
+        let planned = world.coordinator.plan(&tree, options).await;
+        assert_eq!(state(&planned, "a/app:v1"), expected, "{planned:?}");
+    }
     world.stop().await;
 }

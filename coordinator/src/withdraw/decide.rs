@@ -39,6 +39,9 @@ pub(crate) struct Change {
     pub(crate) others: Vec<Name>,
     /// Names that were chosen and stay, with their content: other names mean it, too.
     pub(crate) kept: Vec<Name>,
+    /// Names that were chosen and go, each with what it means: that stays under its
+    /// other names.
+    pub(crate) dropped: Vec<(Name, Digest)>,
     /// Live objects that hold one of them and stay, each with its names.
     pub(crate) parents: Vec<(Digest, Vec<Name>)>,
     /// Objects that refer to one of them (signatures, bills of materials) and stay.
@@ -82,6 +85,8 @@ pub(crate) enum Others {
     Take,
     /// They keep it, and so do the names that were chosen.
     Keep,
+    /// They keep it, and the names that were chosen go.
+    Drop,
 }
 
 /// What withdrawing `choice` comes to. Without anything to withdraw that is not
@@ -104,7 +109,7 @@ pub(crate) fn withdrawal(
         Choice::Name(_) | Choice::Below(_) => shared(catalog, &targets, &chosen.names),
     };
     let mut kept = BTreeSet::new();
-    if terms.others == Others::Keep {
+    if matches!(terms.others, Others::Keep | Others::Drop) {
         targets.retain(|ordinal| !shared.contains_key(ordinal));
         let kept_names = shared.keys().flat_map(|ordinal| names(catalog, *ordinal));
         kept.extend(kept_names.filter(|name| chosen.names.contains(name)));
@@ -140,7 +145,16 @@ pub(crate) fn withdrawal(
         .filter(|holder| !gone.contains(holder))
         .collect();
     change.parents = named(catalog, &staying);
-    change.kept = kept.into_iter().collect();
+    for name in kept {
+        match catalog.name(&name).filter(|_| terms.others == Others::Drop) {
+            Some(record) => {
+                change.reach.insert(name.clone());
+                change.dropped.push((name, digest(catalog, record.ordinal)));
+            }
+            // Also what only waits to be a name.
+            None => change.kept.push(name),
+        }
+    }
     change.reach_up(catalog, &ancestors(catalog, &gone, live_edges));
     if terms.parents == Parents::Unsaid && !change.parents.is_empty() {
         change.unsaid.push(unsaid_parents(&change.parents));
@@ -178,7 +192,7 @@ fn unsaid_parents(parents: &[(Digest, Vec<Name>)]) -> String {
 fn unsaid_others(shared: &BTreeMap<Ordinal, Vec<Name>>) -> String {
     let names: BTreeSet<_> = shared.values().flatten().collect();
     format!(
-        "other names mean the same content: {}; --with-other-names withdraws it under these, too, and --keep-shared leaves it, under all its names",
+        "other names mean the same content: {}; --with-other-names withdraws it under these, too, --keep-shared leaves it, under all its names, and --drop-names takes away just the names that were asked for",
         some_of(names.into_iter().map(Name::to_string))
     )
 }
