@@ -179,7 +179,7 @@ pub async fn run(config: Config, options: RunOptions, shutdown: Shutdown) -> Res
     let stop_within = config.limits.stop_within;
     let tasks = Tasks::new(shutdown);
     let is_lost = options.origin_is_lost;
-    let started = start(config, is_lost, state, signer, &tasks, urls, grpc, http).await;
+    let started = start(config, is_lost, state, signer, &tasks, urls, (grpc, http)).await;
     let fleet = match started {
         Ok(fleet) => fleet,
         Err(error) => {
@@ -212,8 +212,7 @@ async fn start(
     signer: LogSigner,
     tasks: &Tasks,
     urls: Urls,
-    grpc: TcpListener,
-    http: TcpListener,
+    (grpc, http): (TcpListener, TcpListener),
 ) -> Result<Fleet, RunError> {
     let shutdown = tasks.shutdown().clone();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);

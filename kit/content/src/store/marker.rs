@@ -60,7 +60,7 @@ impl DirectoryStore {
             path: path.clone(),
             why: error.to_string(),
         })?;
-        Ok(Some(read.into()))
+        Ok(Some(read))
     }
 
     fn mark(&self, text: &[u8]) -> Result<(), StoreError> {
