@@ -27,6 +27,8 @@ use crate::view::{View, blocking};
 const WATCHDOG: Duration = Duration::from_secs(45);
 /// How long a call may take that is answered at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the fleet waits for the log on disk to be open.
+const LOG_OPENS: Duration = Duration::from_secs(10);
 /// From one report to the next while nothing changes.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// The file is written at most this often: an old fleet view is as good for a start.
@@ -90,6 +92,18 @@ impl Routing {
         }
     }
 
+    /// The signed note of the newest checkpoint that is held, once the log is open;
+    /// empty if there is none.
+    async fn held(&self) -> Vec<u8> {
+        let mut log = self.log.clone();
+        let opened = tokio::time::timeout(LOG_OPENS, log.wait_for(Option::is_some)).await;
+        let checkpoint = match opened {
+            Ok(Ok(log)) => log.as_ref().and_then(LogReader::checkpoint),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        checkpoint.map_or_else(Vec::new, |it| it.note().to_vec())
+    }
+
     async fn session(
         &self,
         watch: &mut FleetWatch,
@@ -97,8 +111,7 @@ impl Routing {
         states: &watch::Sender<Arc<Fleet>>,
         backoff: &mut Backoff,
     ) -> WatchEnd {
-        let checkpoint = self.log.borrow().as_ref().and_then(LogReader::checkpoint);
-        let checkpoint = checkpoint.map_or_else(Vec::new, |it| it.note().to_vec());
+        let checkpoint = self.held().await;
         let request = v1::RoutingWatchRequest {
             checkpoint: checkpoint.into(),
             cursor,

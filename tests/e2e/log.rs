@@ -312,7 +312,19 @@ fn a_fork_signed_with_the_right_keys_is_refused_by_name() {
         unknown.is_err() || !unknown.as_ref().unwrap()["digest"].is_string(),
         "{unknown:?}"
     );
-    // It has shown what it holds: no third story is told.
+    // It shows what it holds: no third story is told.
+    eventually(
+        "the coordinator is shown it",
+        Duration::from_secs(30),
+        || {
+            let log = cluster.coordinator.log();
+            let is_told = |line: &str| line.contains("\"signature\" holds=false");
+            match log.lines().any(is_told) {
+                true => Ok(()),
+                false => Err(log),
+            }
+        },
+    );
     cluster.stage_file("five", b"five");
     let mut promote = cluster.command(&["promote", "--confirm"]);
     let refused = finish(promote.arg(&cluster.manifests.dir));

@@ -274,6 +274,9 @@ impl Executor {
         let seen = self.seen.of(&place);
         let mut seen = seen.lock().await;
         let is_there = self.store.has(&item).await?;
+        // Anything else at the origin an operation copied that a stop cut off, most
+        // likely this one: it is not read in staging twice.
+        let is_of_others = known.is_some() || seen.is_some();
         let (pieces, is_right) = match (is_there, known, *seen) {
             // The catalog knows it: it was verified before it was recorded.
             (true, Some(Some(pieces)), _) => (Some(pieces), true),
@@ -301,7 +304,9 @@ impl Executor {
         *seen = Some(pieces);
         drop(seen);
         if is_right {
-            self.check_staged(order, object).await?;
+            if is_of_others {
+                self.check_staged(order, object).await?;
+            }
             count(&object.digest, item.size);
         }
         let recorded = match pieces {

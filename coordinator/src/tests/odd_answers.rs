@@ -1,7 +1,7 @@
 //! Answers of a staging host that no honest one gives: each entry has its
 //! outcome, within bounds, and nothing of it is seen at the origin.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -158,7 +158,7 @@ async fn each_odd_answer_has_its_outcome_in_time_and_is_never_success() {
     image_manifests(&tree, &rows);
     let config = folders.config(vec![rule("staging.example.org", host.url.clone())]);
     let coordinator = Running::start(config).await;
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
     assert!(
         begun.elapsed() < Duration::from_secs(30),
@@ -216,7 +216,7 @@ async fn a_host_that_wants_to_be_left_alone_for_years_holds_up_nobody_else() {
         ]);
         config.limits.staging_root_ms = 3_000;
         let coordinator = Running::start(config).await;
-        let begun = Instant::now();
+        let begun = tokio::time::Instant::now();
         let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
         assert!(begun.elapsed() < Duration::from_secs(20), "{wish}");
         assert_eq!(
