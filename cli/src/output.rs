@@ -75,6 +75,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("\"{text}\" is out of range"))
 }
 
+/// A length of time whose unit is said: `3` alone may be meant in minutes.
+pub(crate) fn duration_with_unit(text: &str) -> Result<Duration, String> {
+    if text.ends_with(|last: char| last.is_ascii_digit()) {
+        return Err(format!(
+            "\"{text}\" has no unit: {text}s, {text}m, {text}h or {text}d"
+        ));
+    }
+    duration(text)
+}
+
 /// Bytes a second as people write them: `200MB/s`, `200 MB/s`, `1GB` (powers of 1000).
 pub(crate) fn rate(text: &str) -> Result<u64, String> {
     let amount = text.trim().strip_suffix("/s").unwrap_or(text.trim());

@@ -33,6 +33,7 @@ use crate::promote::leftovers;
 use crate::promote::operation::{OperationError, Operations, Parts};
 use crate::promote::plan::Planner;
 use crate::promote::resolve::Resolver;
+use crate::promote::rest::Resting;
 use crate::promote::sources::Sources;
 use crate::promote::staging::Staging;
 use crate::publish::{self, PublishError};
@@ -257,6 +258,7 @@ async fn start(
     };
     let tokens = Tokens::load(state.clone(), Arc::clone(&clock)).await?;
     let follower = Follower::new(state.clone(), catalog.clone(), store.clone());
+    let resting = Resting::default();
     let operations = Operations::new(
         Parts {
             state: state.clone(),
@@ -269,6 +271,7 @@ async fn start(
             metrics: metrics.clone(),
             rules: Arc::clone(&rules),
             fleet: fleet.clone(),
+            resting: resting.clone(),
         },
         &limits,
     );
@@ -319,6 +322,7 @@ async fn start(
         rules: Arc::clone(&rules),
         mutable: config.mutable,
         clock: Arc::clone(&clock),
+        resting,
         keep: Keep {
             plans: limits.remembered_plans,
             bytes: limits.remembered_plan_bytes,

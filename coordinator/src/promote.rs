@@ -8,7 +8,7 @@
 //! [`facts`] makes of several words on one object) makes one revision of all that
 //! succeeded. After the confirmation nothing is left to choose. With a [`gate`]
 //! there are two revisions: content, then names. [`hold`] keeps what a person took back from what
-//! nobody confirms.
+//! nobody confirms, [`rest`] what staging had wrong from being read over and over.
 //! [`registration`] says what a project is; [`bounds`] whose names are
 //! whose, asked when a plan is made and again when it is executed; [`brake`] stops
 //! what would take much of a project away.
@@ -33,6 +33,7 @@ pub(crate) mod plan;
 pub(crate) mod referrers;
 pub(crate) mod registration;
 pub(crate) mod resolve;
+pub(crate) mod rest;
 pub(crate) mod revert;
 pub(crate) mod sources;
 pub(crate) mod staging;

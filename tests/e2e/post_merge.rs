@@ -26,11 +26,12 @@ fn after(definition: &str, key: &str) -> String {
     line.trim().to_owned()
 }
 
-/// What each definition runs.
-fn commands() -> [String; 2] {
+/// What the definitions of a job run.
+fn commands(job: &str) -> [String; 2] {
     let unlisted = |list: String| list.trim_matches(['[', ']']).replace(", ", " ");
-    let prow = ["command:", "args:"].map(|key| unlisted(after("prow-post-merge.yaml", key)));
-    [after("github-post-merge.yaml", "run:"), prow.join(" ")]
+    let prow = format!("prow-{job}.yaml");
+    let prow = ["command:", "args:"].map(|key| unlisted(after(&prow, key)));
+    [after(&format!("github-{job}.yaml"), "run:"), prow.join(" ")]
 }
 
 fn commit(dir: &Path, subject: &str) -> String {
@@ -47,7 +48,7 @@ fn what_is_merged_is_promoted_and_a_second_run_does_nothing() {
     });
     let checkout = cluster.manifests.dir.clone();
     // As the definitions say where the script is to be.
-    let [github, prow] = commands();
+    let [github, prow] = commands("post-merge");
     assert_eq!(
         (github.as_str(), prow.as_str()),
         (".github/post-merge .", "post-merge .")
@@ -92,6 +93,23 @@ fn what_is_merged_is_promoted_and_a_second_run_does_nothing() {
         let output = run(command);
         assert_eq!(said(&output), "nothing to do: 2 present", "{output:?}");
     }
+
+    // Now and then for what came later; of one project; with whatever else.
+    let [github_later, prow_later] = commands("periodic");
+    let options = "--recheck --recheck-within 30d";
+    assert_eq!(github_later, format!("{github} {options}"));
+    assert_eq!(prow_later, format!("{prow} {options}"));
+    for command in [
+        &github_later,
+        &prow_later,
+        &format!("{github} --project k8s-staging-test --gate 80%"),
+    ] {
+        let output = run(command);
+        assert_eq!(output.status.code(), Some(0), "{command}: {output:?}");
+        assert_eq!(said(&output), "nothing to do: 2 present", "{output:?}");
+    }
+    let output = run(&format!("{github} --project nobody"));
+    assert_ne!(output.status.code(), Some(0), "{output:?}");
 
     let missing = cluster.stage_file("missing", b"missing");
     fs::remove_file(cluster.staging().join("missing")).unwrap();

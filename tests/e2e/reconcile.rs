@@ -246,6 +246,76 @@ fn names_at_a_gate_are_no_names_yet_and_what_is_given_up_there_is_held_back() {
     assert!(why.starts_with(expected), "{why}");
 }
 
+#[test]
+fn what_staging_has_wrong_is_not_read_in_every_round_but_whenever_a_person_asks() {
+    let mut cluster = Cluster::start(Setup {
+        mirrors: Some(0),
+        ..Setup::default()
+    });
+    cluster.stage_file("bad", b"reviewed");
+    let staged = cluster.staging().join("bad");
+    fs::write(&staged, b"deceived").unwrap();
+    let (code, round) = once(&cluster);
+    assert_eq!(
+        (code, figures(&round)),
+        (Some(1), [0, 0, 0, 1, 0]),
+        "{round}"
+    );
+    assert!(round["operation"].is_string(), "{round}");
+    for _ in 0..2 {
+        let (code, round) = once(&cluster);
+        assert_eq!(
+            (code, figures(&round)),
+            (Some(1), [0, 0, 0, 1, 0]),
+            "{round}"
+        );
+        assert_eq!(round["operation"], Value::Null, "{round}");
+        let why = round["amiss"][0]["detail"].as_str().unwrap();
+        assert!(why.contains("staging is read again in 10 min"), "{why}");
+    }
+    let history = stdout(&mut cluster.command(&["history", "--json"]));
+    assert_eq!(history.lines().count(), 1, "{history}");
+
+    fs::write(&staged, b"reviewed").unwrap();
+    let mut promote = cluster.command(&["promote", "--confirm"]);
+    let said = stdout(promote.arg(&cluster.manifests.dir));
+    assert!(said.contains("1 copied"), "{said}");
+    assert_eq!(once(&cluster).0, Some(0));
+}
+
+#[test]
+fn a_signature_that_came_later_is_brought_by_the_rounds_and_an_interval_has_a_unit() {
+    let scratch = TempDir::new().unwrap();
+    let registry = Registry::start(&scratch.path().join("staging"));
+    let layout = Layout::new(&scratch.path().join("layout"));
+    let image = layout.image("amd64", 1, &[40_000]);
+    let app = format!("{}/{PROJECT}/app", registry.host);
+    let digest = layout.push(&image, &format!("{app}:v1"));
+    let mut cluster = Cluster::start(Setup {
+        registry: Some(registry.host.clone()),
+        mirrors: Some(0),
+        ..Setup::default()
+    });
+    cluster.manifests.image("app", &digest, "v1");
+    assert_eq!(once(&cluster).1["revision"], 1);
+    let signature = layout.cosign_signature(&image);
+    let tag = format!("{}.sig", digest.replace(':', "-"));
+    layout.push(&signature, &format!("{app}:{tag}"));
+    assert_eq!(once(&cluster).1["revision"], Value::Null);
+
+    let wrong = finish(cluster.command(&["reconcile", "--interval", "3"]).arg("."));
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(said.contains("\"3\" has no unit"), "{said}");
+
+    let rounds = Rounds::start(&cluster, "1s");
+    let round = rounds.until("the signature is brought", |round| round["revision"] == 2);
+    assert_eq!(round["rechecked"], true, "{round}");
+    let idle = rounds.until("nothing changes", |round| round["looked"] == false);
+    assert_eq!(idle["rechecked"], false, "{idle}");
+    assert_eq!(rounds.terminate(), Some(0));
+}
+
 /// `landfall reconcile --interval`, which is stopped with the value.
 struct Rounds {
     child: Child,

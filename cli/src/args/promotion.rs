@@ -67,6 +67,19 @@ pub(crate) struct PromoteArgs {
     pub(crate) json: bool,
 }
 
+/// How often something is done; none: never.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Every(pub(crate) Option<Duration>);
+
+impl Every {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "never" => Ok(Self(None)),
+            text => crate::output::duration_with_unit(text).map(|every| Self(Some(every))),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ReconcileArgs {
     /// A root of manifests, a folder that holds several, or one file with both halves.
@@ -76,7 +89,7 @@ pub(crate) struct ReconcileArgs {
     #[command(flatten)]
     pub(crate) coordinator: CoordinatorArgs,
     /// Goes on until it is stopped, with a round about every so often, as `10m`.
-    #[arg(long, value_name = "D", value_parser = crate::output::duration)]
+    #[arg(long, value_name = "D", value_parser = crate::output::duration_with_unit)]
     pub(crate) interval: Option<Duration>,
     /// Removes names that the manifests no longer list.
     #[arg(long)]
@@ -85,6 +98,13 @@ pub(crate) struct ReconcileArgs {
     /// that came later, and platforms that were missing.
     #[arg(long)]
     pub(crate) recheck: bool,
+    /// Rechecks what was published in that time, as `30d`; all, if it is not said
+    /// with --recheck, and the last 30 days otherwise.
+    #[arg(long, value_name = "D", value_parser = crate::output::duration_with_unit)]
+    pub(crate) recheck_within: Option<Duration>,
+    /// With --interval: how often that is done by itself; `never`: only with --recheck.
+    #[arg(long, value_name = "D", default_value = "1d", value_parser = Every::parse)]
+    pub(crate) recheck_every: Every,
     #[command(flatten)]
     pub(crate) gate: GateArgs,
     #[command(flatten)]

@@ -64,6 +64,7 @@ impl ChangeArgs {
             recheck: self.recheck,
             dry_run: false,
             unattended: false,
+            recheck_within_seconds: 0,
             strict: false,
         }
     }

@@ -195,7 +195,7 @@ fn conclude(
     match telling {
         Telling::Programs => {
             output::json(&json!({"event": "done", "operation": done.operation,
-                "revision": done.revision, "present": done.present, "copied": done.copied,
+                "revision": done.revision, "names_revision": done.names_revision, "present": done.present, "copied": done.copied,
                 "lost": done.lost, "refused": done.refused, "acknowledged": acknowledged,
                 "failed": done.failed, "removed": done.removed, "error": done.error,
                 "content_revision": done.content_revision, "gate": done.gate}))?;
@@ -424,6 +424,10 @@ fn published(done: &v1::OperationDone) -> String {
     let (content, names) = (done.content_revision, done.revision);
     match (done.gate.as_str(), names) {
         ("given-up", _) => format!("given up; revision {content} has the content, and no names"),
+        (_, 0) if done.names_revision > 0 => format!(
+            "nothing new to publish: revision {} has its names",
+            done.names_revision
+        ),
         (_, 0) => "nothing new to publish".to_owned(),
         ("opened", _) if content > 0 => {
             format!("content published as revision {content}, names as revision {names}")

@@ -18,7 +18,7 @@ use crate::{
     failure::{Failure, Verdict},
     output,
 };
-use rhythm::{Ended, Rhythm};
+use rhythm::{Ended, Rechecks, Rhythm};
 use round::{Amiss, Round};
 
 /// First pause after a round that could not be made.
@@ -30,7 +30,9 @@ pub(crate) async fn run(args: ReconcileArgs) -> Result<Verdict, Failure> {
     connect::parse(&args.coordinator.coordinator)?;
     let Some(interval) = args.interval else {
         let (tree, known) = read(&args)?;
-        let round = round::look(&args, tree, &known, source(&args)).await?;
+        let once = Rechecks::new(args.recheck, None, args.recheck_within);
+        let recheck = once.due(SystemClock.now());
+        let round = round::look(&args, tree, &known, source(&args), recheck).await?;
         tell(&round, &args, None, &mut Vec::new())?;
         return Ok(match round.ended() {
             Ended::Clean => Verdict::Done,
@@ -56,11 +58,12 @@ pub(crate) async fn run(args: ReconcileArgs) -> Result<Verdict, Failure> {
 /// again in the next.
 async fn again_and_again(args: &ReconcileArgs, interval: Duration) -> Result<(), Failure> {
     let mut rhythm = Rhythm::default();
+    let mut rechecks = Rechecks::new(args.recheck, args.recheck_every.0, args.recheck_within);
     let mut last = Round::default();
     let mut told = Vec::new();
     let mut backoff = Backoff::new(FIRST_PAUSE.min(interval), interval);
     loop {
-        let pause = match one_of_many(args, interval, &mut rhythm, &last).await {
+        let pause = match one_of_many(args, interval, (&mut rhythm, &mut rechecks), &last).await {
             Ok(round) => {
                 backoff.reset();
                 tell(&round, args, Some(now_text()), &mut told)?;
@@ -82,17 +85,19 @@ async fn again_and_again(args: &ReconcileArgs, interval: Duration) -> Result<(),
 async fn one_of_many(
     args: &ReconcileArgs,
     interval: Duration,
-    rhythm: &mut Rhythm,
+    (rhythm, rechecks): (&mut Rhythm, &mut Rechecks),
     last: &Round,
 ) -> Result<Round, Failure> {
     let (tree, known) = read(args)?;
     let digest = digest_of(&tree, &known);
     let source = source(args);
     let before = status::revision(&args.coordinator.coordinator).await?;
-    if !rhythm.is_due(&digest, before, SystemClock.now()) {
+    let now = SystemClock.now();
+    if !rhythm.is_due(&digest, before, now) && !rechecks.is_reason(now) {
         return Ok(Round {
             source,
             looked: false,
+            rechecked: false,
             operation: None,
             revision: None,
             content_revision: None,
@@ -102,7 +107,11 @@ async fn one_of_many(
             ..last.clone()
         });
     }
-    let round = round::look(args, tree, &known, source).await?;
+    let recheck = rechecks.due(now);
+    let round = round::look(args, tree, &known, source, recheck).await?;
+    if round.rechecked {
+        rechecks.done(now);
+    }
     let after = round.revision.unwrap_or(before);
     rhythm.looked(digest, after, round.ended(), SystemClock.now(), interval);
     Ok(round)

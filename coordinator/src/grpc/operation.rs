@@ -34,7 +34,11 @@ impl Followed for Operations {
         let decided = decided.map_err(|error| to_status(&error))?;
         let operation = &decided.operation;
         let done = operation.finished.map(|_| {
-            let done = gates::with_gate(done_to_wire(operation), decided.gate.as_ref());
+            let done = v1::OperationDone {
+                names_revision: decided.names_revision,
+                ..done_to_wire(operation)
+            };
+            let done = gates::with_gate(done, decided.gate.as_ref());
             event(operation_event::Kind::Done(done))
         });
         Ok(Rows {
@@ -100,6 +104,7 @@ fn done_to_wire(operation: &rows::Operation) -> v1::OperationDone {
         error: result.error.clone(),
         content_revision: 0,
         waiting: 0,
+        names_revision: result.revision,
         gate: String::new(),
     }
 }

@@ -54,6 +54,7 @@ impl promotion_server::Promotion for Service {
             allow_mass_change: options.allow_mass_change,
             allow_sparse: options.allow_sparse,
             recheck: options.recheck,
+            recheck_within: Some(options.recheck_within_seconds).filter(|within| *within > 0),
             unattended: options.unattended,
             scope: admitted.scope,
         };

@@ -24,6 +24,7 @@ use super::execute::Executor;
 use super::follow::Follower;
 use super::gate::{GateStanding, Terms};
 use super::orders::Orders;
+use super::rest::Resting;
 use crate::catalog::SharedCatalog;
 use crate::config::Limits;
 use crate::fleet::Fleet;
@@ -131,6 +132,9 @@ pub(crate) struct DecidedSoFar {
     pub(crate) operation: rows::Operation,
     pub(crate) gate: Option<gates::GateRow>,
     pub(crate) entries: Vec<EntryRow>,
+    /// Of an operation that ended and published nothing: the newest revision that
+    /// set one of its names as it was asked to; 0: none did.
+    pub(crate) names_revision: u64,
 }
 
 /// What operations work with.
@@ -145,6 +149,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Metrics,
     pub(crate) rules: Arc<Vec<ProductionRule>>,
     pub(crate) fleet: Fleet,
+    pub(crate) resting: Resting,
 }
 
 /// A handle of all operations; cheap to clone.
@@ -164,6 +169,7 @@ struct Inner {
     metrics: Metrics,
     rules: Arc<Vec<ProductionRule>>,
     fleet: Fleet,
+    resting: Resting,
     /// Wakes those that wait at gates.
     decided: Notify,
     concurrent_copies: usize,
@@ -185,6 +191,7 @@ impl Operations {
             metrics,
             rules,
             fleet,
+            resting,
         } = parts;
         Self {
             inner: Arc::new(Inner {
@@ -198,6 +205,7 @@ impl Operations {
                 metrics,
                 rules,
                 fleet,
+                resting,
                 decided: Notify::new(),
                 concurrent_copies: limits.concurrent_copies.max(1),
                 slots: Semaphore::new(limits.concurrent_operations.max(1)),
@@ -358,7 +366,13 @@ impl Operations {
                     return Ok(None);
                 };
                 let sequence = operation.sequence;
+                let has_nothing = operation.finished.is_some() && operation.result.revision == 0;
+                let names_revision = match has_nothing {
+                    true => rows::names_revision(connection, sequence)?,
+                    false => operation.result.revision,
+                };
                 Ok(Some(DecidedSoFar {
+                    names_revision,
                     operation,
                     gate: gates::of(connection, sequence)?,
                     entries: rows::decided_after(connection, sequence, after, limit)?,

@@ -21,11 +21,12 @@ use super::hold;
 use super::operation::half_differs;
 use super::orders::{LeftOut, Mandate, Orders, half_of};
 use super::resolve::{Gaps, Resolution, Resolver, ToResolve};
+use super::rest::Resting;
 use super::revert::meaning;
 use crate::catalog::SharedCatalog;
 use crate::state::held::{self, All};
 use crate::state::projects::{self, Half, HalfKind, Standing};
-use crate::state::{State, StateError, gates, plans, sparse};
+use crate::state::{State, StateError, gates, log, plans, sparse};
 
 /// Largest plan that is remembered, in bytes as stored: some millions of objects.
 const MAX_BODY_BYTES: usize = 512 << 20;
@@ -81,6 +82,8 @@ pub(crate) struct Wish {
     pub(crate) allow_sparse: bool,
     /// Staging is read also for images whose names mean what is asked for.
     pub(crate) recheck: bool,
+    /// Only for those whose names were set within so many seconds.
+    pub(crate) recheck_within: Option<u64>,
     /// Nobody will look at the plan: what a person took back is held back.
     pub(crate) unattended: bool,
     /// The projects that the asker may promote.
@@ -162,6 +165,7 @@ pub(crate) struct Planner {
     /// Names that may move.
     pub(crate) mutable: MutableNames,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) resting: Resting,
     /// How much is remembered.
     pub(crate) keep: plans::Keep,
 }
@@ -181,6 +185,7 @@ impl Planner {
         let (catalog, rules) = (self.catalog.clone(), Arc::clone(&self.rules));
         let (strict, allow_mass_change) = (wish.strict, wish.allow_mass_change);
         let (allow_sparse, recheck) = (wish.allow_sparse, wish.recheck);
+        let recheck_within = wish.recheck_within;
         let mandate = match wish.unattended {
             true => Mandate::Unattended,
             false => Mandate::Confirmed,
@@ -219,8 +224,18 @@ impl Planner {
         };
         let is_there = plan.unchanged.clone();
         let known_sparse = self.state.read("read sparse indexes", sparse::all).await?;
-        let is_again = |asked: &Asked| recheck && asked.kind == Kind::Images;
-        let (again, unchanged): (Vec<_>, Vec<_>) = plan.unchanged.into_iter().partition(is_again);
+        let first_young = match recheck_within {
+            None => 0,
+            Some(seconds) => self.first_of_last(seconds).await?,
+        };
+        let (again, unchanged): (Vec<_>, Vec<_>) = self.catalog.read(|catalog| {
+            let is_young = |asked: &Asked| {
+                let record = catalog.name(&asked.name);
+                record.is_none_or(|record| record.set_at >= first_young)
+            };
+            let is_again = |asked: &Asked| recheck && asked.kind == Kind::Images && is_young(asked);
+            plan.unchanged.into_iter().partition(is_again)
+        });
         let is_sparse =
             |asked: &Asked| asked.kind == Kind::Images && known_sparse.contains(&asked.digest);
         let (gappy, unchanged): (Vec<_>, Vec<_>) = unchanged.into_iter().partition(is_sparse);
@@ -242,6 +257,9 @@ impl Planner {
         };
         let mut resolution = self.resolver.resolve(wanted, progress).await?;
         self.note_gaps(&resolution.gaps, &known_sparse).await?;
+        if mandate == Mandate::Unattended {
+            self.leave_resting(&mut resolution);
+        }
         if !allow_mass_change {
             brake::stop_mass_loss(&mut resolution, &is_there);
         }
@@ -312,6 +330,30 @@ impl Planner {
             }));
         }
         Ok(planned)
+    }
+
+    /// Refuses what staging had wrong not long ago, without reading it again.
+    fn leave_resting(&self, resolution: &mut Resolution) {
+        let now = self.clock.unix_seconds();
+        for entry in &mut resolution.plan.entries {
+            let asked = &entry.asked;
+            if entry.state == EntryState::ToCopy
+                && let Some(why) = self.resting.why(&asked.name, asked.digest, now)
+            {
+                entry.state = EntryState::Refused(why);
+                entry.bytes_to_copy = 0;
+            }
+        }
+    }
+
+    /// The index in the log of the first entry of the last so many seconds.
+    async fn first_of_last(&self, seconds: u64) -> Result<u64, PlanError> {
+        let since = self.clock.unix_seconds().saturating_sub(seconds);
+        let revision = self.state.read("find a revision", move |connection| {
+            log::newest_before(connection, since)
+        });
+        let revision = revision.await?;
+        Ok(self.catalog.published().size_at(revision).unwrap_or(0))
     }
 
     /// Takes out of a plan what a person took back.

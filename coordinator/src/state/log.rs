@@ -103,6 +103,16 @@ pub(crate) fn clear_outbox(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// The newest revision that was published before that time, in POSIX seconds; 0:
+/// there is none.
+pub(crate) fn newest_before(connection: &Connection, time: u64) -> rusqlite::Result<u64> {
+    connection.query_row(
+        "SELECT coalesce(max(revision), 0) AS revision FROM revision WHERE time < ?1",
+        params![signed(time)],
+        |row| unsigned(row, "revision"),
+    )
+}
+
 /// Log size at the end of each revision, in order from revision 1.
 pub(crate) fn revision_ends(connection: &Connection) -> rusqlite::Result<Vec<u64>> {
     connection

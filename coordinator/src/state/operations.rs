@@ -258,6 +258,18 @@ pub(crate) fn of_revision(
         .optional()
 }
 
+/// The newest revision that set a name of an operation as it was asked to, of
+/// those entries that succeeded; 0: none.
+pub(crate) fn names_revision(connection: &Connection, operation: i64) -> rusqlite::Result<u64> {
+    connection.query_row(
+        "SELECT coalesce(max(c.revision), 0) AS revision FROM operation_entry e
+         JOIN name_change c ON c.name = e.name AND c.digest = e.digest
+         WHERE e.operation = ?1 AND e.outcome IN ('copied', 'present') AND c.kind IN ('set', 'moved')",
+        params![operation],
+        |row| unsigned(row, "revision"),
+    )
+}
+
 /// Entries of an operation from a position on, in order.
 pub(crate) fn entries_from(
     connection: &Connection,

@@ -606,6 +606,24 @@ async fn a_staging_host_that_is_down_fails_its_entries_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_finds_the_names_set_by_others_learns_in_which_revision() {
+    let folders = Folders::new();
+    let (tree, staging) = (folders.path("tree"), folders.path("staging"));
+    write(&staging.join("1.0/kops"), b"kops 1.0");
+    file_manifests(&tree, &[("1.0/kops", b"kops 1.0")]);
+    let endpoint = format!("file://{}", staging.display());
+    let coordinator =
+        Running::start(folders.config(vec![rule("gs://staging/kops", endpoint)])).await;
+    let planned = coordinator.plan(&tree, v1::PlanOptions::default()).await;
+    let ours = coordinator.promote(&planned).await.done;
+    assert_eq!((ours.revision, ours.names_revision), (1, 1));
+    // The same plan, by somebody who made it before that.
+    let theirs = coordinator.promote(&planned).await.done;
+    assert_eq!((theirs.revision, theirs.names_revision), (0, 1));
+    coordinator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_rule_maps_is_refused() {
     let folders = Folders::new();
     let tree = folders.path("tree");

@@ -11,6 +11,69 @@ use landfall_catalog::Digest;
 /// What did not change is looked at again after this time at the latest.
 const LONGEST_REST: Duration = Duration::from_secs(3600);
 
+/// What was published longer ago hardly gets a signature any more.
+const USUALLY_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Of which names that are as listed staging is asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recheck {
+    No,
+    /// Of those that were published so long ago at most.
+    Within(Duration),
+    All,
+}
+
+/// When staging is asked again for signatures that came later: at every look, or
+/// now and then.
+#[derive(Debug)]
+pub(super) struct Rechecks {
+    always: bool,
+    every: Option<Duration>,
+    within: Option<Duration>,
+    last: Option<Instant>,
+}
+
+impl Rechecks {
+    /// `every` is none if it is not done by itself.
+    pub(super) const fn new(
+        always: bool,
+        every: Option<Duration>,
+        within: Option<Duration>,
+    ) -> Self {
+        Self {
+            always,
+            every,
+            within,
+            last: None,
+        }
+    }
+
+    /// What a round does now.
+    pub(super) fn due(&self, now: Instant) -> Recheck {
+        if self.always {
+            return self.within.map_or(Recheck::All, Recheck::Within);
+        }
+        let has_passed = |every| {
+            let since = |last| now.saturating_duration_since(last);
+            self.last.is_none_or(|last| since(last) >= every)
+        };
+        match self.every.is_some_and(has_passed) {
+            true => Recheck::Within(self.within.unwrap_or(USUALLY_WITHIN)),
+            false => Recheck::No,
+        }
+    }
+
+    /// Whether a round that has nothing else to do is made for it.
+    pub(super) fn is_reason(&self, now: Instant) -> bool {
+        !self.always && self.due(now) != Recheck::No
+    }
+
+    /// A round did it.
+    pub(super) const fn done(&mut self, now: Instant) {
+        self.last = Some(now);
+    }
+}
+
 /// How the last look ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -111,6 +174,33 @@ mod tests {
         assert!(clean.is_due(&tree, 1, now + 60 * MINUTE));
         let (failed, now) = after(Ended::Failed);
         assert!(failed.is_due(&tree, 1, now + MINUTE));
+    }
+
+    #[test]
+    fn what_came_later_is_asked_for_at_the_first_round_and_then_once_a_day() {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let start = ManualClock::new(0).now();
+        let mut rechecks = Rechecks::new(false, Some(DAY), None);
+        let mut at = Vec::new();
+        for hour in 0..50_u32 {
+            let now = start + hour * 60 * MINUTE;
+            if rechecks.is_reason(now) {
+                assert_eq!(rechecks.due(now), Recheck::Within(30 * DAY));
+                rechecks.done(now);
+                at.push(hour);
+            }
+        }
+        assert_eq!(at, [0, 24, 48]);
+        let never = Rechecks::new(false, None, None);
+        assert_eq!(never.due(start), Recheck::No);
+        // Asked for, it is part of every look, and no reason for one.
+        let always = Rechecks::new(true, Some(DAY), None);
+        assert_eq!(
+            (always.due(start), always.is_reason(start)),
+            (Recheck::All, false)
+        );
+        let some = Rechecks::new(true, Some(DAY), Some(DAY));
+        assert_eq!(some.due(start), Recheck::Within(DAY));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use landfall_promotion::Tree;
 use landfall_proto::v1::{self, promotion_client::PromotionClient};
 use serde::Serialize;
 
-use super::rhythm::Ended;
+use super::rhythm::{Ended, Recheck};
 use crate::{
     args::ReconcileArgs,
     command::{
@@ -32,6 +32,8 @@ pub(super) struct Round {
     pub(super) revision: Option<u64>,
     /// What was published of it before its names, which wait; none: nothing.
     pub(super) content_revision: Option<u64>,
+    /// Staging was asked again for signatures and platforms that came later.
+    pub(super) rechecked: bool,
     /// Names that are as the manifests say.
     pub(super) present: u64,
     /// Names that wait at a gate, and are not published yet.
@@ -213,12 +215,17 @@ pub(super) async fn look(
     tree: Tree,
     known: &Known,
     source: String,
+    recheck: Recheck,
 ) -> Result<Round, Failure> {
     let coordinator = &args.coordinator.coordinator;
     let mut client = PromotionClient::new(connect::connection(coordinator)?);
     let options = v1::PlanOptions {
         prune: args.prune,
-        recheck: args.recheck,
+        recheck: recheck != Recheck::No,
+        recheck_within_seconds: match recheck {
+            Recheck::No | Recheck::All => 0,
+            Recheck::Within(time) => time.as_secs(),
+        },
         unattended: true,
         ..v1::PlanOptions::default()
     };
@@ -261,6 +268,7 @@ pub(super) async fn look(
     round.warnings = warnings.map(Amiss::finding).take(MOST_TOLD).collect();
     round.source = source;
     round.looked = true;
+    round.rechecked = recheck != Recheck::No;
     round.findings = findings.len() as u64;
     round.amiss.sort_by(|one, other| one.name.cmp(&other.name));
     // Causes before what follows from them.

@@ -299,13 +299,29 @@ impl Inner {
         });
         let placed = match withdrawn {
             Some(why) => Err(Missed::Refused(why)),
-            None => match self.executor.place(order, copying, count).await {
-                // A store that is served by others shows no name before its time.
-                Ok(placed) if !gated => Ok((placed, self.executor.publish(order).await)),
-                placed => placed.map(|placed| (placed, Ok(()))),
-            },
+            None => {
+                let placed = self.executor.place(order, copying, count).await;
+                self.remember_refusal(order, &placed);
+                match placed {
+                    // A store that is served by others shows no name before its time.
+                    Ok(placed) if !gated => Ok((placed, self.executor.publish(order).await)),
+                    placed => placed.map(|placed| (placed, Ok(()))),
+                }
+            }
         };
         (entry, order, placed)
+    }
+
+    /// What staging has wrong need not be read again at once.
+    fn remember_refusal(&self, order: &Order, placed: &Result<Placed, Missed>) {
+        match placed {
+            Ok(_) => self.resting.arrived(&order.name, order.digest),
+            Err(Missed::Refused(why)) => {
+                let now = self.clock.unix_seconds();
+                self.resting.refused(&order.name, order.digest, why, now);
+            }
+            Err(Missed::Lost(_) | Missed::Failed(_)) => {}
+        }
     }
 
     async fn decide(
